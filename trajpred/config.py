@@ -1,0 +1,108 @@
+"""Every setting of the house as a frozen dataclass. YAML files state only differences from these.
+
+jsonargparse fills them from the command line and from YAML; an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+NS_PER_S = 1_000_000_000
+
+EncoderName = Literal["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_of_steps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a recording is cut into scored windows: observe, then predict, on a fixed time grid.
+
+    step_ns between grid points; observe and predict count grid points; stride in grid points;
+    min_tracks: moments with fewer complete windows are left out. start_every: every recording
+    is also cut at these many phases of the grid, where it was recorded faster than the grid.
+    """
+
+    step_ns: int = 400_000_000
+    observe: int = 8
+    predict: int = 12
+    stride: int = 1
+    min_tracks: int = 1
+
+    @property
+    def offset_s(self) -> list[float]:
+        """(predict,) s after the last observation."""
+        return [self.step_ns * (i + 1) / NS_PER_S for i in range(self.predict)]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorConfig:
+    """The streaming predictor's bounds.
+
+    A track not seen for max_age_s is forgotten; at most max_tracks are remembered, the longest
+    unseen go first. A frame older than the last one by at most reorder_tolerance_s is late: it is
+    answered by the baseline and changes nothing; older than that, time has jumped back and all
+    tracks are forgotten. baseline_step_s and baseline_steps are the grid of a baseline that is used
+    without a model.
+    """
+
+    max_age_s: float = 3.0
+    max_tracks: int = 8192
+    reorder_tolerance_s: float = 0.3
+    baseline: Literal["cv", "ctrv", "kalman"] = "cv"
+    baseline_step_s: float = 0.5
+    baseline_steps: int = 16
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourConfig:
+    """Which agents an agent sees: the nearest `count` within `radius_m`; 0 switches them off."""
+
+    count: int = 8
+    radius_m: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The network. `attention` is the number of past encoder states the decoder attends over (0: none);
+    `window` the number of steps that window_mlp sees; `basis` the rank of the space of futures."""
+
+    encoder: EncoderName = "lstm"
+    hidden: int = 128
+    modes: int = 20
+    basis: int = 10
+    class_embedding: int = 8
+    attention: int = 0
+    window: int = 8
+    speed_floor_mps: float = 0.3
+    neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """The training run. Lengths in epochs, rates per step.
+
+    history_dropout: share of training windows whose first observations are hidden, so that a
+    track is predicted from its first observation on. anneal_share: the share of the run over which
+    winner-takes-all sharpens from soft (temperature anneal_from_m, metres) to hard.
+    """
+
+    epochs: int = 40
+    batch_agents: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    anneal_from_m: float = 1.0
+    anneal_share: float = 0.5
+    classify_weight: float = 0.2
+    spread_weight: float = 0.05
+    endpoint_weight: float = 0.5
+    flip: bool = True
+    scale_range: float = 0.2
+    reverse_share: float = 0.0
+    noise_m: float = 0.0
+    history_dropout: float = 0.1
+    seed: int = 0
+    threads: int = 2
+    log: Literal["csv", "tensorboard"] = "csv"

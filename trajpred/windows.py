@@ -127,7 +127,7 @@ def cut(scenes: tuple[Scene, ...], protocol: Protocol, phases: int = 1) -> Windo
         names = ", ".join(s.name for s in scenes[:3])
         raise InputError(f"no window of {steps} steps of {protocol.step_ns / 1e9} s in {names or 'no scene'}")
     arrays = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return Windows(protocol=protocol, scene_names=tuple(s.name for s in scenes), **arrays)  # type: ignore[arg-type]
+    return Windows(protocol=protocol, scene_names=tuple(s.name for s in scenes), **arrays)
 
 
 def _cut_scene(scene: Scene, protocol: Protocol, phase_ns: int) -> dict[str, NDArray[np.generic]] | None:

@@ -1,0 +1,18 @@
+"""What several test modules need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real recordings; the test is skipped where there is none."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("TRAJPRED_DATA", default))
+    if not (root / "eth_ucy").is_dir():
+        pytest.skip(f"no recordings at {root}: set TRAJPRED_DATA to the folder that holds eth_ucy/")
+    return root

@@ -1,0 +1,277 @@
+"""What happened to a track since its last observation, in the track's own frame.
+
+`advance` is the only place where step features are made: the live predictor calls it once per
+perception tick, training and offline evaluation fold it over a history. Every feature is relative to
+the track's own previous pose, so a recurrent state stays valid from tick to tick, and whole histories
+and single steps give the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+
+from trajpred.config import NS_PER_S
+from trajpred.types import Bool, Float, Float32, Int
+
+FEATURES = (
+    "forward_mps",  # displacement since the last observation over the elapsed time, along the new heading
+    "left_mps",
+    "turn_sin",  # turn of the reference heading since the last observation
+    "turn_cos",
+    "elapsed_s",
+    "moved",  # 1 from the second observation on: the five above are known
+    "oriented",  # 1 where the heading was known before this observation: the turn is known
+    "tracker_forward_mps",  # the tracker's own velocity
+    "tracker_left_mps",
+    "tracker_velocity_valid",
+    "tracker_yaw_valid",
+)
+"""Names of the step features in order; an artefact with another list does not fit this code."""
+
+RELATION = ("ahead_m", "left_m", "forward_mps", "left_mps", "heading_sin", "heading_cos", "inverse_gap")
+"""Names of what an agent sees of a neighbour, in the agent's own frame."""
+
+HEADING_TIME_S = 0.4
+HEADING_SPEED_MPS = 0.5
+SPEED_TIME_S = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """What is remembered of each track between observations; one row per track.
+
+    stamp_ns (N,) int64 of the last observation; xy (N, 2) m; heading (N,) rad, the reference heading
+    (the tracker's yaw where valid, else the direction of travel, slow motion weighing little);
+    oriented (N,) whether a direction has ever been seen; velocity (N, 2) m/s, the last displacement
+    over its time, or the tracker's velocity after a single observation; turn_rate (N,) rad/s between
+    the last two displacements; interval_s (N,) between the last two observations, 0 after a single one;
+    speed (N,) m/s, low-pass filtered; count (N,) observations so far.
+    """
+
+    stamp_ns: Int
+    xy: Float
+    heading: Float
+    oriented: Bool
+    velocity: Float
+    turn_rate: Float
+    interval_s: Float
+    speed: Float
+    count: Int
+
+    @classmethod
+    def empty(cls, n: int) -> Motion:
+        """(n,) tracks that have not been observed yet."""
+        return cls(
+            stamp_ns=np.zeros(n, np.int64),
+            xy=np.zeros((n, 2)),
+            heading=np.zeros(n),
+            oriented=np.zeros(n, bool),
+            velocity=np.zeros((n, 2)),
+            turn_rate=np.zeros(n),
+            interval_s=np.zeros(n),
+            speed=np.zeros(n),
+            count=np.zeros(n, np.int64),
+        )
+
+    def where(self, mask: Bool, other: Motion) -> Motion:
+        """Row by row: self where the mask is true, other elsewhere."""
+
+        def pick(name: str) -> Float:
+            ours, theirs = getattr(self, name), getattr(other, name)
+            chosen: Float = np.where(mask.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs)
+            return chosen
+
+        return Motion(**{f.name: pick(f.name) for f in fields(self)})  # type: ignore[arg-type]
+
+
+class Observation(NamedTuple):
+    """One observation of each of N tracks: stamp_ns a scalar or (N,); the rest as in TrackFrame."""
+
+    stamp_ns: int | Int
+    xy: Float
+    yaw: Float
+    yaw_valid: Bool
+    velocity: Float
+    velocity_valid: Bool
+
+
+def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
+    """Take in one observation of each track.
+
+    Returns the memory after it and the step features (N, len(FEATURES)) float32. Rows of `before` with
+    count 0 are new tracks. The heading follows the direction of travel with a gain that grows with
+    elapsed time and with speed squared, so that it stands still when the agent does.
+    """
+    moved = before.count > 0
+    elapsed = np.where(moved, (seen.stamp_ns - before.stamp_ns) / NS_PER_S, 1.0)
+    velocity = np.where(moved[:, None], (seen.xy - before.xy) / elapsed[:, None], 0.0)
+    speed_now = np.hypot(velocity[:, 0], velocity[:, 1])
+    course = np.arctan2(velocity[:, 1], velocity[:, 0])
+
+    # Without a displacement the tracker's own velocity gives the course, where there is one.
+    hinted = ~moved & seen.velocity_valid
+    hint_speed = np.hypot(seen.velocity[:, 0], seen.velocity[:, 1])
+    hint_course = np.arctan2(seen.velocity[:, 1], seen.velocity[:, 0])
+    known_velocity = np.where(hinted[:, None], seen.velocity, velocity)
+    known_speed = np.where(hinted, hint_speed, speed_now)
+    course = np.where(hinted, hint_course, course)
+
+    gain = 1.0 - np.exp(-(elapsed / HEADING_TIME_S) * (known_speed / HEADING_SPEED_MPS) ** 2)
+    gain = np.where(before.oriented, gain, 1.0)
+    has_course = (moved | hinted) & (known_speed > 1e-6)
+    blended = before.heading + gain * _wrap(course - before.heading)
+    heading = np.where(has_course, blended, before.heading)
+    heading = _wrap(np.where(seen.yaw_valid, seen.yaw, heading))
+    oriented = before.oriented | has_course | seen.yaw_valid
+
+    turn = np.where(before.oriented, _wrap(heading - before.heading), 0.0)
+    twice = before.count > 1
+    before_course = np.arctan2(before.velocity[:, 1], before.velocity[:, 0])
+    turning = twice & (speed_now > 1e-6) & (np.hypot(before.velocity[:, 0], before.velocity[:, 1]) > 1e-6)
+    turn_rate = np.where(turning, _wrap(course - before_course) / elapsed, 0.0)
+    settle = np.where(before.speed > 0, 1.0 - np.exp(-elapsed / SPEED_TIME_S), 1.0)
+    speed = before.speed + settle * (known_speed - before.speed)
+
+    after = Motion(
+        stamp_ns=np.broadcast_to(np.asarray(seen.stamp_ns, np.int64), moved.shape).copy(),
+        xy=seen.xy,
+        heading=heading,
+        oriented=oriented,
+        velocity=known_velocity,
+        turn_rate=turn_rate,
+        interval_s=np.where(moved, elapsed, 0.0),
+        speed=speed,
+        count=before.count + 1,
+    )
+    own = to_agent(velocity, heading)
+    tracker = np.where(seen.velocity_valid[:, None], to_agent(seen.velocity, heading), 0.0)
+    features = np.stack(
+        [
+            own[:, 0],
+            own[:, 1],
+            np.sin(turn),
+            np.where(before.oriented, np.cos(turn), 0.0),
+            np.where(moved, elapsed, 0.0),
+            moved,
+            before.oriented,
+            tracker[:, 0],
+            tracker[:, 1],
+            seen.velocity_valid,
+            seen.yaw_valid,
+        ],
+        axis=1,
+    )
+    return after, features.astype(np.float32)
+
+
+class History(NamedTuple):
+    """A folded history: steps (N, T, F) float32, mask (N, T), and the memory after the last step."""
+
+    steps: Float32
+    mask: Bool
+    motion: Motion
+
+
+def fold(
+    stamp_ns: Int,
+    xy: Float,
+    valid: Bool,
+    yaw: Float | None = None,
+    yaw_valid: Bool | None = None,
+    velocity: Float | None = None,
+    velocity_valid: Bool | None = None,
+) -> History:
+    """Take in whole histories, oldest first: stamp_ns (T,), xy (N, T, 2) m, valid (N, T), and so on.
+
+    The same numbers as calling `advance` tick by tick; steps that are not valid are skipped.
+    """
+    n, steps = valid.shape
+    none = np.zeros(n, bool)
+    motion = Motion.empty(n)
+    features = np.zeros((n, steps, len(FEATURES)), np.float32)
+    for t in range(steps):
+        seen = Observation(
+            stamp_ns[t],
+            xy[:, t],
+            np.zeros(n) if yaw is None else yaw[:, t],
+            none if yaw_valid is None else yaw_valid[:, t],
+            np.zeros((n, 2)) if velocity is None else velocity[:, t],
+            none if velocity_valid is None else velocity_valid[:, t],
+        )
+        after, step = advance(motion, seen)
+        motion = after.where(valid[:, t], motion)
+        features[:, t] = np.where(valid[:, t, None], step, 0.0)
+    return History(features, valid, motion)
+
+
+class Neighbours(NamedTuple):
+    """For M agents at most J neighbours each; where the mask is false the rest is zero.
+
+    rows (M, J) into the N agents; mask (M, J); relation (M, J, len(RELATION)) float32.
+    """
+
+    rows: Int
+    mask: Bool
+    relation: Float32
+
+
+def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: float) -> Neighbours:
+    """The nearest `count` others of the same group within radius_m, for the selected (M,) rows."""
+    m = len(select)
+    width = max(count, 1)
+    rows = np.zeros((m, width), np.int64)
+    mask = np.zeros((m, width), bool)
+    relation = np.zeros((m, width, len(RELATION)), np.float32)
+    if count == 0 or m == 0 or len(group) < 2:
+        return Neighbours(rows, mask, relation)
+    me, other, gap = _pairs(motion.xy, group, select, radius_m)
+    order = np.lexsort((other, gap, me))
+    me, other, gap = me[order], other[order], gap[order]
+    rank = np.arange(len(me)) - np.searchsorted(me, me)
+    kept = rank < count
+    me, other, gap, rank = me[kept], other[kept], gap[kept], rank[kept]
+    rows[me, rank] = other
+    mask[me, rank] = True
+    mine = select[me]
+    ahead = to_agent(motion.xy[other] - motion.xy[mine], motion.heading[mine])
+    velocity = to_agent(motion.velocity[other] - motion.velocity[mine], motion.heading[mine])
+    angle = motion.heading[other] - motion.heading[mine]
+    relation[me, rank] = np.column_stack(
+        [ahead, velocity, np.sin(angle), np.cos(angle), 1.0 / (1.0 + gap)]
+    ).astype(np.float32)
+    return Neighbours(rows, mask, relation)
+
+
+def _pairs(xy: Float, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
+    """All (row of select, other agent, distance) within the radius and the group."""
+    # Groups are laid side by side, far enough apart that the tree never pairs two of them.
+    _, rank = np.unique(group, return_inverse=True)
+    low = xy.min(axis=0)
+    width = float((xy[:, 0] - low[0]).max()) + 2.0 * radius_m
+    points = shapely.points(xy[:, 0] - low[0] + rank * width, xy[:, 1] - low[1])
+    me, other = shapely.STRtree(points).query(points[select], predicate="dwithin", distance=radius_m)
+    apart = select[me] != other
+    me, other = me[apart], other[apart]
+    step = xy[other] - xy[select[me]]
+    return me, other, np.hypot(step[:, 0], step[:, 1])
+
+
+def to_agent(vector: Float, heading: Float) -> Float:
+    """(..., 2) map axes -> the frame of an agent with this heading (...,)."""
+    c, s = np.cos(heading), np.sin(heading)
+    x, y = vector[..., 0], vector[..., 1]
+    return np.stack([c * x + s * y, c * y - s * x], axis=-1)
+
+
+def to_map(vector: Float, heading: Float) -> Float:
+    """(..., 2) in the frame of an agent with this heading (...,) -> map axes."""
+    return to_agent(vector, -heading)
+
+
+def _wrap(angle: Float) -> Float:
+    wrapped: Float = np.arctan2(np.sin(angle), np.cos(angle))
+    return wrapped

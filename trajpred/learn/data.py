@@ -1,0 +1,211 @@
+"""Windows as training batches: augmented, folded into step features, with neighbours, as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
+from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
+from trajpred.learn.model import Grid
+from trajpred.types import Bool, Float, Float32, Int
+from trajpred.windows import Windows
+
+FLAGS = ("turn_cos", "moved", "oriented", "tracker_velocity_valid", "tracker_yaw_valid")
+"""Features that are not normalised."""
+
+
+class Batch(NamedTuple):
+    """The model's inputs (see TrajectoryModel.forward) and the truth (M, S, 2) m in the agents' frames."""
+
+    steps: Tensor
+    mask: Tensor
+    label: Tensor
+    speed: Tensor
+    select: Tensor
+    near_rows: Tensor
+    near_mask: Tensor
+    near_relation: Tensor
+    truth: Tensor
+
+
+def fold_windows(windows: Windows) -> History:
+    """The history part of each window as step features; windows are on a time grid."""
+    past = windows.protocol.observe
+    return fold(
+        windows.protocol.step_ns * np.arange(past),
+        windows.xy[:, :past],
+        windows.valid[:, :past],
+        windows.yaw[:, :past],
+        windows.yaw_valid[:, :past],
+        windows.velocity[:, :past],
+        windows.velocity_valid[:, :past],
+    )
+
+
+def make_batch(windows: Windows, near: NeighbourConfig) -> Batch:
+    """Windows (whole moments, A rows) -> a batch whose decoded agents are the targets."""
+    if near.count == 0:
+        windows = windows.take(windows.target)  # nobody looks at the others
+    history = fold_windows(windows)
+    motion = history.motion
+    select = np.flatnonzero(windows.target)
+    seen = neighbours(motion, windows.group, select, near.count, near.radius_m)
+    return Batch(
+        steps=torch.from_numpy(history.steps),
+        mask=torch.from_numpy(history.mask),
+        label=torch.from_numpy(windows.label.astype(np.int64)),
+        speed=torch.from_numpy(motion.speed.astype(np.float32)),
+        select=torch.from_numpy(select),
+        near_rows=torch.from_numpy(seen.rows),
+        near_mask=torch.from_numpy(seen.mask),
+        near_relation=torch.from_numpy(seen.relation),
+        truth=torch.from_numpy(_truth(windows, history, select).astype(np.float32)),
+    )
+
+
+def _truth(windows: Windows, history: History, select: Int) -> Float:
+    """(M, S, 2) m, the futures in the agents' frames."""
+    motion = history.motion
+    ahead = windows.xy[select, windows.protocol.observe :] - motion.xy[select, None]
+    return to_agent(ahead, motion.heading[select, None])
+
+
+def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
+    """Normalisation, the basis of futures and the anchors, from the training windows."""
+    history = fold_windows(windows)
+    select = np.flatnonzero(windows.target)
+    mean, std = _normalisation(history)
+    truth = _truth(windows, history, select)
+    scale = np.sqrt(history.motion.speed[select] ** 2 + config.speed_floor_mps**2)
+    futures = (truth / scale[:, None, None]).reshape(len(truth), -1)
+    rank = min(config.basis, futures.shape[1], len(futures))
+    _, _, basis = np.linalg.svd(futures[:: max(1, len(futures) // 50_000)], full_matrices=False)
+    basis = basis[:rank]
+    anchors = _cluster(futures @ basis.T, config.modes, np.random.default_rng(seed))
+    return Grid(
+        mean=torch.from_numpy(mean),
+        std=torch.from_numpy(std),
+        basis=torch.from_numpy(basis.reshape(rank, -1, 2).astype(np.float32)),
+        anchors=torch.from_numpy(anchors.astype(np.float32)),
+    )
+
+
+def _normalisation(history: History) -> tuple[Float32, Float32]:
+    rows = history.steps[history.mask]
+    mean, std = rows.mean(axis=0), np.maximum(rows.std(axis=0), 0.1)
+    flags = [FEATURES.index(name) for name in FLAGS]
+    mean[flags], std[flags] = 0.0, 1.0
+    return mean, std
+
+
+def _cluster(points: Float, count: int, rng: Generator, rounds: int = 30) -> Float:
+    """(P, D) -> (count, D) centres by k-means (Lloyd), started by k-means++."""
+    points = points[rng.permutation(len(points))[:20_000]]
+    centres = points[:1]
+    gap = ((points - centres[0]) ** 2).sum(1)
+    for _ in range(1, count):
+        total = gap.sum()
+        share = gap / total if total > 0 else np.full(len(points), 1.0 / len(points))
+        centres = np.concatenate([centres, points[rng.choice(len(points), 1, p=share)]])
+        gap = np.minimum(gap, ((points - centres[-1]) ** 2).sum(1))
+    for _ in range(rounds):
+        distance = (centres**2).sum(1) - 2.0 * points @ centres.T
+        nearest = distance.argmin(axis=1)
+        size = np.bincount(nearest, minlength=count)[:, None]
+        total = np.stack([np.bincount(nearest, column, count) for column in points.T], axis=1)
+        centres = np.where(size > 0, total / np.maximum(size, 1), centres)
+    return centres
+
+
+def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
+    """Turn, mirror, scale and reverse whole moments at random; blur and shorten histories of agents.
+
+    Features do not change under a turn, except for an agent seen once, whose heading is not known:
+    turning keeps the model from learning the recording site's main direction.
+    """
+    _, moment = np.unique(windows.group, return_inverse=True)
+    moments = int(moment.max()) + 1
+    windows = _reverse(windows, (rng.random(moments) < how.reverse_share)[moment])
+    _, moment = np.unique(windows.group, return_inverse=True)
+    turn = rng.uniform(-np.pi, np.pi, moments)[moment]
+    mirror = np.where(how.flip & (rng.random(moments) < 0.5), -1.0, 1.0)[moment]
+    scale = np.exp(rng.uniform(-how.scale_range, how.scale_range, moments))[moment]
+
+    def moved(vectors: Float) -> Float:
+        """(A, T, 2) scaled, mirrored, turned."""
+        x, y = (scale * vectors[..., 0].T).T, (scale * mirror * vectors[..., 1].T).T
+        return to_map(np.stack([x, y], axis=-1), turn[:, None])
+
+    noise = rng.normal(scale=how.noise_m, size=windows.xy.shape) if how.noise_m else 0.0
+    past = windows.protocol.observe
+    valid = windows.valid.copy()
+    shortened = rng.random(len(windows)) < how.history_dropout
+    hidden = np.where(shortened, rng.integers(1, max(past, 2), len(windows)), 0)
+    valid[:, :past] &= np.arange(past) >= hidden[:, None]
+    return replace(
+        windows,
+        xy=moved(windows.xy + noise),
+        valid=valid,
+        yaw=mirror[:, None] * windows.yaw + turn[:, None],
+        velocity=moved(windows.velocity),
+    )
+
+
+def _reverse(windows: Windows, which: Bool) -> Windows:
+    """Let some moments run backwards. What the tracker said of direction is dropped there."""
+    if not which.any():
+        return windows
+
+    def flipped(array: Any) -> Any:
+        return np.where(which.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
+
+    turned = replace(
+        windows,
+        xy=flipped(windows.xy),
+        valid=flipped(windows.valid),
+        yaw_valid=windows.yaw_valid & ~which[:, None],
+        velocity_valid=windows.velocity_valid & ~which[:, None],
+    )
+    return turned.take(turned.valid[:, windows.protocol.observe - 1])
+
+
+class Batches(IterableDataset[Batch]):
+    """Batches of whole moments with about `agents` targets each; shuffled and augmented for training."""
+
+    def __init__(self, windows: Windows, near: NeighbourConfig, training: TrainingConfig | None) -> None:
+        """`training` is None for validation: no shuffling, nothing changed."""
+        self._windows = windows
+        self._near = near
+        self._training = training
+        self._agents = training.batch_agents if training else 2048
+        self._rng = np.random.default_rng(training.seed if training else 0)
+        _, first, self._moment = np.unique(windows.group, return_index=True, return_inverse=True)
+        self._bounds = np.append(first, len(windows))
+        self._targets = np.bincount(self._moment, windows.target).astype(np.int64)
+
+    def __len__(self) -> int:
+        return max(1, round(int(self._targets.sum()) / self._agents))
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = np.arange(len(self._targets))
+        if self._training:
+            self._rng.shuffle(order)
+        share = np.cumsum(self._targets[order]) / self._targets.sum()
+        batch = np.minimum((share * len(self)).astype(np.int64), len(self) - 1)
+        for moments in np.split(order, np.flatnonzero(np.diff(batch)) + 1):
+            rows = np.concatenate([np.arange(self._bounds[m], self._bounds[m + 1]) for m in moments])
+            windows = self._windows.take(rows)
+            # Groups are renumbered in the shuffled order, since rows of a group must stay together.
+            windows = replace(windows, group=np.repeat(np.arange(len(moments)), np.diff(self._bounds)[moments]))
+            if self._training:
+                windows = augment(windows, self._training, self._rng)
+            if windows.target.any():
+                yield make_batch(windows, self._near)

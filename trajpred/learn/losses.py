@@ -1,0 +1,47 @@
+"""What training minimises: winner-takes-all over K paths, a mode classifier, and a spread per step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from trajpred.learn.model import Futures
+
+
+class Losses(NamedTuple):
+    """Scalars: path in metres, classify in nats, spread in nats per step."""
+
+    path: Tensor
+    classify: Tensor
+    spread: Tensor
+
+
+def distances(futures: Futures, truth: Tensor) -> Tensor:
+    """(M, K, S) m between each path and the truth (M, S, 2)."""
+    step = futures.paths - truth[:, None]
+    return torch.sqrt((step**2).sum(-1) + 1e-8)
+
+
+def losses(futures: Futures, truth: Tensor, temperature_m: float, endpoint_weight: float) -> Losses:
+    """Annealed winner-takes-all (Xu et al., "Annealed multiple choice learning", 2024).
+
+    At a high temperature every path is pulled towards the truth in proportion to a soft-min of
+    the costs, so that no mode dies early; at zero only the winner is. The classifier learns which mode
+    wins, the spread how far the winner's steps are off; neither moves the paths.
+    """
+    gap = distances(futures, truth)
+    cost = gap.mean(-1) + endpoint_weight * gap[..., -1]  # (M, K)
+    winner = cost.argmin(dim=1)
+    if temperature_m > 1e-3:
+        weight = torch.softmax(-cost.detach() / temperature_m, dim=1)
+        path = (weight * cost).sum(1).mean()
+    else:
+        path = cost.gather(1, winner[:, None]).mean()
+    classify = cross_entropy(futures.logits, winner)
+    won = torch.arange(len(winner)), winner
+    spread = futures.spread[won]
+    nll = 2.0 * torch.log(spread) + gap.detach()[won] ** 2 / (2.0 * spread**2)
+    return Losses(path, classify, nll.mean())

@@ -1,0 +1,293 @@
+"""The network: step features -> recurrent encoder -> decoder with K modes.
+
+Shapes: N agents, T steps, F features, H hidden units, M decoded agents, J neighbours, K modes,
+S steps of the future, B numbers that describe a future path.
+
+Every encoder is a step function over a state, so each of them can carry its memory from tick to tick:
+the state of N agents is a tuple of (N, ...) tensors, zeros for a new track.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+
+from trajpred.config import ModelConfig
+from trajpred.features import FEATURES, RELATION
+from trajpred.types import Label
+
+State = tuple[Tensor, ...]
+
+
+class Recurrent(nn.Module):
+    """LSTM, GRU, or a plain RNN with tanh or relu. The state's first part is the hidden state (N, H).
+
+    The relu RNN starts from identity recurrent weights (Le, Jaitly, Hinton 2015), which keeps
+    gradients alive over many steps; the LSTM's forget gate starts open (bias 1) for the same reason.
+    """
+
+    def __init__(self, kind: str, features: int, hidden: int) -> None:
+        super().__init__()
+        gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}[kind]
+        self.kind = kind
+        self.state_shapes = {"h": (hidden,), "c": (hidden,)} if kind == "lstm" else {"h": (hidden,)}
+        self.input = nn.Linear(features, gates * hidden)
+        self.recur = nn.Linear(hidden, gates * hidden, bias=kind == "gru")
+        for block in self.recur.weight.split(hidden):
+            nn.init.orthogonal_(block)
+        if kind == "rnn_relu":
+            nn.init.eye_(self.recur.weight)
+            nn.init.normal_(self.input.weight, std=1e-2)
+            nn.init.zeros_(self.input.bias)
+        if kind == "lstm":
+            nn.init.ones_(self.input.bias[hidden : 2 * hidden])
+
+    def step(self, x: Tensor, state: State) -> State:
+        """X (N, G) is the projected input; returns the next state."""
+        h = state[0]
+        if self.kind == "lstm":
+            i, f, g, o = (x + self.recur(h)).chunk(4, dim=-1)
+            c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+            return torch.sigmoid(o) * torch.tanh(c), c
+        if self.kind == "gru":
+            xr, xz, xn = x.chunk(3, dim=-1)
+            hr, hz, hn = self.recur(h).chunk(3, dim=-1)
+            z = torch.sigmoid(xz + hz)
+            return ((1 - z) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + z * h,)
+        activation = torch.tanh if self.kind == "rnn_tanh" else torch.relu
+        return (activation(x + self.recur(h)),)
+
+    def readout(self, state: State) -> Tensor:
+        """(N, H)."""
+        return state[0]
+
+
+class WindowMlp(nn.Module):
+    """For comparison: a feed-forward network over the last W steps. It cannot remember beyond them."""
+
+    def __init__(self, features: int, hidden: int, window: int) -> None:
+        super().__init__()
+        self.input = nn.Identity()
+        self.state_shapes = {"window": (window, features + 1)}
+        self.mlp = nn.Sequential(
+            nn.Linear(window * (features + 1), 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden), nn.ReLU()
+        )
+
+    def step(self, x: Tensor, state: State) -> State:
+        """X (N, F); the oldest step leaves, the newest enters, marked as seen."""
+        seen = torch.cat([x, torch.ones_like(x[:, :1])], dim=-1)
+        return (torch.cat([state[0][:, 1:], seen[:, None]], dim=1),)
+
+    def readout(self, state: State) -> Tensor:
+        """(N, H)."""
+        out: Tensor = self.mlp(state[0].flatten(1))
+        return out
+
+
+class BagOfSteps(nn.Module):
+    """For comparison: the mean of embedded steps. Which step came first is lost."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.state_shapes = {"sum": (hidden,), "steps": (1,)}
+        self.input = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        self.out = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+
+    def step(self, x: Tensor, state: State) -> State:
+        """X (N, H) embedded."""
+        return state[0] + x, state[1] + 1.0
+
+    def readout(self, state: State) -> Tensor:
+        """(N, H)."""
+        out: Tensor = self.out(state[0] / state[1].clamp(min=1.0))
+        return out
+
+
+class Remembering(nn.Module):
+    """An encoder that also keeps its last L readouts, for the decoder to attend over."""
+
+    def __init__(self, encoder: Recurrent | WindowMlp | BagOfSteps, length: int, hidden: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.input = encoder.input
+        self.inner = len(encoder.state_shapes)
+        self.state_shapes = {**encoder.state_shapes, "past": (length, hidden), "past_seen": (length,)}
+
+    def step(self, x: Tensor, state: State) -> State:
+        """The inner encoder's step; its readout enters the past."""
+        inner = self.encoder.step(x, state[: self.inner])
+        past, seen = state[self.inner :]
+        newest = self.encoder.readout(inner)[:, None]
+        past = torch.cat([past[:, 1:], newest], dim=1)
+        return *inner, past, torch.cat([seen[:, 1:], torch.ones_like(seen[:, :1])], dim=1)
+
+    def readout(self, state: State) -> Tensor:
+        """(N, H)."""
+        return self.encoder.readout(state[: self.inner])
+
+
+Encoder = Recurrent | WindowMlp | BagOfSteps | Remembering
+
+
+def make_encoder(config: ModelConfig, features: int) -> Encoder:
+    """The encoder that the configuration names."""
+    if config.encoder == "window_mlp":
+        encoder: Recurrent | WindowMlp | BagOfSteps = WindowMlp(features, config.hidden, config.window)
+    elif config.encoder == "bag_of_steps":
+        encoder = BagOfSteps(features, config.hidden)
+    else:
+        encoder = Recurrent(config.encoder, features, config.hidden)
+    return Remembering(encoder, config.attention, config.hidden) if config.attention else encoder
+
+
+class Attend(nn.Module):
+    """Dot-product attention of one query over a set, with a learned "nothing here" member.
+
+    The extra member keeps the softmax defined where a set is empty, and lets a query look at nobody.
+    """
+
+    def __init__(self, query: int, member: int, hidden: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(query, hidden)
+        self.key_value = nn.Linear(member, 2 * hidden)
+        self.nothing = nn.Parameter(torch.zeros(1, 1, 2 * hidden))
+        self.out = nn.Linear(hidden, hidden)
+
+    def forward(self, query: Tensor, members: Tensor, mask: Tensor) -> Tensor:
+        """(M, Q), (M, J, C), (M, J) bool -> (M, H)."""
+        q = self.query(query).unflatten(-1, (self.heads, -1))  # (M, heads, D)
+        nothing = self.nothing + torch.zeros_like(query[:, :1, None])
+        kv = torch.cat([nothing, self.key_value(members)], dim=1)
+        key, value = kv.unflatten(-1, (2, self.heads, -1)).unbind(dim=2)  # (M, 1 + J, heads, D)
+        score = (q[:, None] * key).sum(-1) / key.shape[-1] ** 0.5  # (M, 1 + J, heads)
+        present = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        weight = torch.softmax(score.masked_fill(~present[..., None], -1e9), dim=1)
+        out: Tensor = self.out((weight[..., None] * value).sum(1).flatten(1))
+        return out
+
+
+class Futures(NamedTuple):
+    """K futures of M agents, each in its agent's own frame.
+
+    paths (M, K, S, 2) m; logits (M, K); spread (M, K, S) m.
+    """
+
+    paths: Tensor
+    logits: Tensor
+    spread: Tensor
+
+
+class Grid(NamedTuple):
+    """What is fitted to the training data before training starts.
+
+    mean, std (F,) of the features; basis (B, S, 2) s: orthonormal futures of an agent of unit speed;
+    anchors (K, B): K typical futures in that basis.
+    """
+
+    mean: Tensor
+    std: Tensor
+    basis: Tensor
+    anchors: Tensor
+
+
+class TrajectoryModel(nn.Module):
+    """Step features in, K futures and the next state out."""
+
+    mean: Tensor
+    std: Tensor
+    basis: Tensor
+    anchors: Tensor
+
+    def __init__(self, config: ModelConfig, grid: Grid) -> None:
+        super().__init__()
+        self.config = config
+        for name, value in grid._asdict().items():
+            self.register_buffer(name, value)
+        hidden, classes = config.hidden, config.class_embedding
+        self.encoder = make_encoder(config, len(FEATURES))
+        self.label = nn.Embedding(len(Label), classes)
+        context = hidden + classes + 1
+        if config.attention:
+            self.recall = Attend(context, hidden, hidden)
+        if config.neighbours.count:
+            self.look = Attend(context, hidden + classes + len(RELATION), hidden)
+        context += hidden * (bool(config.attention) + bool(config.neighbours.count))
+        modes, (numbers, steps, _) = config.modes, grid.basis.shape
+        self.trunk = nn.Sequential(
+            nn.Linear(context, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, 2 * hidden), nn.ReLU()
+        )
+        self.residual = nn.Linear(2 * hidden, modes * numbers)
+        self.logits = nn.Linear(2 * hidden, modes)
+        self.log_spread = nn.Linear(2 * hidden, modes * steps)
+        nn.init.zeros_(self.residual.weight)
+        nn.init.zeros_(self.residual.bias)
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of one agent's recurrent state, in the order of a state tuple."""
+        return self.encoder.state_shapes
+
+    def new_state(self, agents: int) -> State:
+        """The state of tracks that have not been seen."""
+        return tuple(self.mean.new_zeros(agents, *shape) for shape in self.state_shapes.values())
+
+    def encode(self, steps: Tensor, mask: Tensor, state: State) -> State:
+        """Steps (N, T, F), mask (N, T); a masked step leaves its agent's state as it was."""
+        x = self.encoder.input((steps - self.mean) / self.std)
+        if torch.compiler.is_exporting():
+            # A loop over an unknown number of steps can only be exported as a scan.
+            state, _ = scan(self._scan_step, state, (x.transpose(0, 1), mask.transpose(0, 1)), dim=0)
+            return state
+        for step, present in zip(x.unbind(1), mask.unbind(1), strict=True):
+            state = self._step(state, step, present)
+        return state
+
+    def _step(self, state: State, x: Tensor, mask: Tensor) -> State:
+        new = self.encoder.step(x, state)
+        return tuple(
+            torch.where(mask.view(-1, *[1] * (n.ndim - 1)), n, old) for n, old in zip(new, state, strict=True)
+        )
+
+    def _scan_step(self, state: State, step: tuple[Tensor, Tensor]) -> tuple[State, tuple[Tensor, ...]]:
+        return tuple(part.clone() for part in self._step(state, *step)), ()
+
+    def decode(
+        self,
+        state: State,
+        label: Tensor,
+        speed: Tensor,
+        select: Tensor,
+        near_rows: Tensor,
+        near_mask: Tensor,
+        near_relation: Tensor,
+    ) -> Futures:
+        """State of N agents, label (N,), speed (N,) m/s, select (M,) rows; near_* (M, J, ...)."""
+        hidden = self.encoder.readout(state)  # (N, H)
+        kind = self.label(label)  # (N, C)
+        mine, speed = hidden[select], speed[select, None]
+        context = torch.cat([mine, kind[select], torch.log1p(speed)], dim=-1)
+        parts = [context]
+        if self.config.attention:
+            past, seen = state[-2][select], state[-1][select]
+            parts.append(self.recall(context, past, seen > 0))
+        if self.config.neighbours.count:
+            members = torch.cat([hidden[near_rows], kind[near_rows], near_relation], dim=-1)
+            parts.append(self.look(context, members, near_mask))
+        trunk = self.trunk(torch.cat(parts, dim=-1))
+        numbers = self.anchors + self.residual(trunk).unflatten(-1, self.anchors.shape)  # (M, K, B)
+        scale = torch.sqrt(speed**2 + self.config.speed_floor_mps**2)[..., None]  # (M, 1, 1)
+        flat = (numbers @ self.basis.flatten(1)) * scale  # (M, K, S * 2)
+        spread = torch.exp(self.log_spread(trunk).unflatten(-1, (self.config.modes, -1)))
+        return Futures(flat.unflatten(-1, self.basis.shape[1:]), self.logits(trunk), spread * scale + 0.01)
+
+    def forward(
+        self, steps: Tensor, mask: Tensor, state: State, label: Tensor, speed: Tensor, select: Tensor,
+        near_rows: Tensor, near_mask: Tensor, near_relation: Tensor,
+    ) -> tuple[Futures, State]:
+        """Encode, then decode the selected agents."""
+        state = self.encode(steps, mask, state)
+        return self.decode(state, label, speed, select, near_rows, near_mask, near_relation), state

@@ -1,0 +1,243 @@
+"""The streaming predictor: `Predictor.step(frame) -> Prediction` is the only online path.
+
+Offline evaluation, log replay and the live node are loops over it. It reads no clock: now is the
+frame's stamp.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_spread
+from trajpred.config import NS_PER_S, PredictorConfig
+from trajpred.features import Motion, Observation, advance, neighbours, to_map
+from trajpred.runtime import Forecast, OnnxModel
+from trajpred.tracks import ColumnSpec, Tick, TrackStore
+from trajpred.types import Bool, Float, Ids, Int, Prediction, Source, TrackFrame
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the predictor has been through since it was made."""
+
+    frames: int = 0
+    resets: int = 0
+    late_frames: int = 0
+    answers: Counter[Source] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """A frame of N objects after it was taken in."""
+
+    source: NDArray[np.uint8]  # (N,)
+    motion: Motion  # (N,) what is known of each object now
+    tracked: Int  # (R,) the rows that have a track
+    kalman: Kalman | None  # (R,) if that is the configured baseline
+    decoded: Int  # (M,) the rows that the model answered
+    forecast: Forecast | None  # (M,)
+
+
+class Predictor:
+    """Predicts every agent of every frame, remembering each track from frame to frame.
+
+    With a model, agents that it cannot answer get the configured baseline; without one, all do.
+    """
+
+    def __init__(self, model: OnnxModel | None, config: PredictorConfig | None = None) -> None:
+        self.config = config or PredictorConfig()
+        self.model = model
+        self.counts = Counts()
+        if model is not None:
+            self.offset_s = np.array(model.info.offset_s)
+        else:
+            self.offset_s = self.config.baseline_step_s * np.arange(1, self.config.baseline_steps + 1)
+        self._modes = model.info.modes if model is not None else 1
+        self._min_count = model.info.min_observations if model is not None else 0
+        self._frame_id: str | None = None
+        self._store = TrackStore(
+            self._columns(),
+            max_age_ns=int(self.config.max_age_s * NS_PER_S),
+            max_tracks=self.config.max_tracks,
+            reorder_ns=int(self.config.reorder_tolerance_s * NS_PER_S),
+        )
+
+    def _columns(self) -> ColumnSpec:
+        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        blank = Motion.empty(0)
+        for f in fields(Motion):
+            array = getattr(blank, f.name)
+            columns[f.name] = (array.shape[1:], array.dtype)
+        if self.config.baseline == "kalman":
+            columns["kalman_mean"] = ((4,), np.dtype(np.float64))
+            columns["kalman_cov"] = ((3,), np.dtype(np.float64))
+        if self.model is not None:
+            for name, shape in self.model.info.state.items():
+                columns[name] = (shape, np.dtype(np.float32))
+        return columns
+
+    def __len__(self) -> int:
+        """Number of tracks remembered."""
+        return len(self._store)
+
+    def reset(self) -> None:
+        """Forget every track and the time."""
+        self._store.clear()
+        self._frame_id = None
+
+    def step(self, frame: TrackFrame) -> Prediction:
+        """Take in one perception tick and predict every object in it, in its order."""
+        taken = self._take_in(frame, decode=True)
+        self.counts.answers.update(Source(int(s)) for s in taken.source)
+        return self._answer(frame, taken)
+
+    def observe(self, frame: TrackFrame) -> None:
+        """Take in one perception tick without predicting: the same memory as after `step`."""
+        self._take_in(frame, decode=False)
+
+    def _take_in(self, frame: TrackFrame, *, decode: bool) -> _Taken:
+        """Update the memory, and let the model decode the agents that it can answer."""
+        self.counts.frames += 1
+        nothing = np.zeros(0, np.int64)
+        source = np.full(len(frame), Source.BASELINE if self.model is None else Source.MODEL, np.uint8)
+        source[_duplicated(frame.ids)] = Source.DUPLICATE_ID
+        source[~np.isfinite(frame.xy).all(axis=1)] = Source.INVALID_STATE
+        tracked = np.flatnonzero(source <= Source.BASELINE)
+        if self._move_time(frame) is Tick.LATE:
+            source[tracked] = Source.OUT_OF_ORDER
+            return _Taken(source, self._untracked(frame), nothing, None, nothing, None)
+
+        slots = self._store.admit(frame.ids[tracked])
+        source[tracked[slots < 0]] = Source.OVER_CAPACITY
+        tracked, slots = tracked[slots >= 0], slots[slots >= 0]
+        before = self._store.load(slots, frame.stamp_ns)
+        seen = _observation(frame, tracked)
+        motion, steps = advance(_motion(before), seen)
+        after: dict[str, NDArray[Any]] = {f.name: getattr(motion, f.name) for f in fields(Motion)}
+        kalman = None
+        if self.config.baseline == "kalman":
+            kalman = Kalman(before["kalman_mean"], before["kalman_cov"]).advance(_motion(before), seen)
+            after |= {"kalman_mean": kalman.mean, "kalman_cov": kalman.cov}
+
+        forecast, select = None, nothing
+        if self.model is not None:
+            info = self.model.info
+            ready = motion.count >= info.min_observations
+            source[tracked[~ready]] = Source.TOO_NEW
+            select = np.flatnonzero(ready) if decode else nothing
+            forecast, state = self.model.run(
+                steps[:, None],
+                np.ones((len(tracked), 1), bool),
+                frame.label[tracked],
+                motion.speed,
+                {name: before[name] for name in info.state},
+                select,
+                neighbours(motion, frame.group[tracked], select, info.neighbours, info.neighbour_radius_m),
+            )
+            after |= state
+        self._store.save(slots, frame.stamp_ns, before, after)
+        if len(tracked) < len(frame):
+            motion = _scatter(self._untracked(frame), tracked, motion)
+        return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
+
+    def _move_time(self, frame: TrackFrame) -> Tick:
+        """Move time to the frame's stamp. Tracks in another coordinate frame are of no use: forget them."""
+        if self._frame_id is not None and frame.frame_id != self._frame_id:
+            self._store.clear()
+            self.counts.resets += 1
+        self._frame_id = frame.frame_id
+        tick = self._store.tick(frame.stamp_ns)
+        self.counts.resets += tick is Tick.RESET
+        self.counts.late_frames += tick is Tick.LATE
+        return tick
+
+    def _untracked(self, frame: TrackFrame) -> Motion:
+        """(N,) what a frame says of its objects by itself; those without a position stay where last seen."""
+        rows = np.arange(len(frame))
+        finite: Bool = np.isfinite(frame.xy).all(axis=1)
+        seen = _observation(frame, rows)._replace(xy=np.where(finite[:, None], frame.xy, 0.0))
+        motion, _ = advance(Motion.empty(len(frame)), seen)
+        lost = np.flatnonzero(~finite)
+        slots = self._store.find(frame.ids[lost])
+        lost, slots = lost[slots >= 0], slots[slots >= 0]
+        if lost.size:
+            motion = _scatter(motion, lost, _motion(self._store.load(slots, frame.stamp_ns)))
+        return motion
+
+    def _answer(self, frame: TrackFrame, taken: _Taken) -> Prediction:
+        """Baselines for all, the model's paths for those that it decoded, in the map frame."""
+        n, motion = len(frame), taken.motion
+        paths = np.zeros((n, self._modes, len(self.offset_s), 2))
+        spread = np.ones(paths.shape[:3])
+        probability = np.zeros((n, self._modes))
+        probability[:, 0] = 1.0
+        mode_valid = probability > 0
+        turning = self.config.baseline == "ctrv"
+        paths[:, 0] = (constant_turn if turning else constant_velocity)(motion, self.offset_s)
+        spread[:, 0] = grown_spread(self.offset_s, n)
+        if taken.kalman is not None:
+            paths[taken.tracked, 0], spread[taken.tracked, 0] = taken.kalman.forecast(self.offset_s)
+        if taken.forecast is not None:
+            rows, heading = taken.decoded, motion.heading[taken.decoded]
+            turned = to_map(taken.forecast.paths, heading[:, None, None])
+            paths[rows] = motion.xy[rows, None, None] + turned
+            weight = taken.forecast.probability
+            probability[rows] = weight / weight.sum(axis=1, keepdims=True)
+            spread[rows] = taken.forecast.spread
+            mode_valid[rows] = True
+        return Prediction(
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            ids=frame.ids,
+            offset_s=self.offset_s,
+            xy=motion.xy,
+            heading=motion.heading,
+            paths=paths,
+            probability=probability,
+            mode_valid=mode_valid,
+            spread=spread,
+            source=taken.source,
+        )
+
+
+def _duplicated(ids: Ids) -> Bool:
+    """(N,) true for every appearance of an id but the first."""
+    _, first = np.unique(ids, return_index=True)
+    again = np.ones(len(ids), bool)
+    again[first] = False
+    return again
+
+
+def _observation(frame: TrackFrame, rows: Int) -> Observation:
+    """The rows' observations; a yaw or velocity that is not finite is masked."""
+    yaw, velocity = frame.yaw[rows], frame.velocity[rows]
+    yaw_valid = frame.yaw_valid[rows] & np.isfinite(yaw)
+    velocity_valid = frame.velocity_valid[rows] & np.isfinite(velocity).all(axis=1)
+    return Observation(
+        frame.stamp_ns,
+        frame.xy[rows],
+        np.where(yaw_valid, yaw, 0.0),
+        yaw_valid,
+        np.where(velocity_valid[:, None], velocity, 0.0),
+        velocity_valid,
+    )
+
+
+def _motion(columns: Mapping[str, NDArray[Any]]) -> Motion:
+    return Motion(**{f.name: columns[f.name] for f in fields(Motion)})
+
+
+def _scatter(base: Motion, rows: Int, new: Motion) -> Motion:
+    """base with some rows replaced."""
+    merged = {}
+    for f in fields(Motion):
+        column: Float = getattr(base, f.name).copy()
+        column[rows] = getattr(new, f.name)
+        merged[f.name] = column
+    return Motion(**merged)  # type: ignore[arg-type]

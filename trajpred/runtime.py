@@ -1,0 +1,217 @@
+"""The trained model as one self-describing, checked ONNX file, and its inference with onnxruntime.
+
+The file is a plain ONNX model. Its metadata says what it was made for; its last bytes are one more
+metadata entry, the SHA-256 of everything before them, so that any ONNX tool can open it and
+`OnnxModel.load` notices every damaged byte before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from trajpred.errors import ArtefactError
+from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.types import Float, Float32, Int, Label
+
+FORMAT = "trajpred-model-1"
+METADATA_KEY = "trajpred"
+_CHECKSUM_KEY = b"trajpred.sha256"
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What an artefact says of itself.
+
+    features, relation, classes: the input columns in order; offset_s (T,) s and modes: the output grid;
+    min_observations: the shortest history it was trained on; neighbours and neighbour_radius_m: what
+    it wants to see around an agent; state: name -> shape of one agent's recurrent state; mean and std:
+    the normalisation of the features, applied inside the graph; trained_on, trained_by: data name and
+    settings; code_version: of trajpred at export.
+    """
+
+    format: str
+    code_version: str
+    encoder: str
+    features: tuple[str, ...]
+    relation: tuple[str, ...]
+    classes: tuple[str, ...]
+    offset_s: tuple[float, ...]
+    modes: int
+    min_observations: int
+    neighbours: int
+    neighbour_radius_m: float
+    state: Mapping[str, tuple[int, ...]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    trained_on: str
+    trained_by: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """The metadata entry's text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> ModelInfo:
+        """Read the metadata entry back; ArtefactError if it is not for this code."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"{path}: its metadata is not JSON ({error})") from None
+        names = {f.name for f in fields(cls)}
+        if not isinstance(values, dict) or values.get("format") != FORMAT or set(values) != names:
+            found = values.get("format") if isinstance(values, dict) else None
+            raise ArtefactError(f"{path}: format {found!r}, this version reads {FORMAT!r}: export it again")
+        for name in ("features", "relation", "classes", "offset_s", "mean", "std"):
+            values[name] = tuple(values[name])
+        values["state"] = {k: tuple(v) for k, v in values["state"].items()}
+        info = cls(**values)
+        expected = {
+            "features": FEATURES,
+            "relation": RELATION,
+            "classes": tuple(label.name for label in Label),
+        }
+        for name, ours in expected.items():
+            theirs = getattr(info, name)
+            if theirs != ours:
+                raise ArtefactError(
+                    f"{path}: made for other {name}: {', '.join(theirs)}; this version has "
+                    f"{', '.join(ours)}: export it again with this version"
+                )
+        return info
+
+
+def _field(tag: int, payload: bytes) -> bytes:
+    """A short length-delimited protobuf field (payload below 128 bytes)."""
+    return bytes([tag << 3 | 2, len(payload)]) + payload
+
+
+def _checksum_entry(digest: str) -> bytes:
+    """ModelProto.metadata_props (field 14) of one key and value, as protobuf bytes of fixed length."""
+    return _field(14, _field(1, _CHECKSUM_KEY) + _field(2, digest.encode()))
+
+
+def seal(model: bytes) -> bytes:
+    """Append the checksum entry to a serialised ONNX model."""
+    return model + _checksum_entry(hashlib.sha256(model).hexdigest())
+
+
+def _unseal(content: bytes, path: Path) -> bytes:
+    length = len(_checksum_entry("0" * 64))
+    body, trailer = content[:-length], content[-length:]
+    if _CHECKSUM_KEY not in trailer:
+        if METADATA_KEY.encode() in content and FORMAT.encode() in content:
+            raise ArtefactError(f"{path}: the end is missing or changed: copy or export it again")
+        raise ArtefactError(f"{path}: not a trajpred model: make one with `trajpred export`")
+    if trailer != _checksum_entry(hashlib.sha256(body).hexdigest()):
+        raise ArtefactError(f"{path}: damaged (its checksum does not match): copy or export it again")
+    return content
+
+
+class Forecast(NamedTuple):
+    """What the model says of M selected agents, in each agent's own frame.
+
+    paths (M, K, T, 2) m; probability (M, K); spread (M, K, T) m.
+    """
+
+    paths: Float
+    probability: Float
+    spread: Float
+
+
+class OnnxModel:
+    """A loaded artefact. `run` takes in steps and decodes the selected agents in one call."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, info: ModelInfo) -> None:
+        self.info = info
+        self._session = session
+        self._outputs = [o.name for o in session.get_outputs()]
+        self._inputs = {i.name for i in session.get_inputs()}
+        self.provider: str = session.get_providers()[0]
+
+    @classmethod
+    def load(cls, path: Path | str, *, threads: int = 1, provider: Provider = "auto") -> OnnxModel:
+        """Read, check and prepare an artefact.
+
+        Raises ArtefactError if the file is absent, not ours, damaged, or made for other features or
+        classes, and if the provider asked for is not available.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtefactError(f"{path}: cannot be read ({error.strerror})") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(
+                _unseal(content, path), options, providers=_providers(provider)
+            )
+        except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf) as error:
+            raise ArtefactError(f"{path}: onnxruntime cannot run it ({error})") from None
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ArtefactError(f"{path}: no {METADATA_KEY!r} metadata: make one with `trajpred export`")
+        return cls(session, ModelInfo.from_json(text, path))
+
+    def run(
+        self,
+        steps: Float32,
+        mask: NDArray[np.bool_],
+        label: NDArray[np.uint8],
+        speed: Float,
+        state: Mapping[str, Float32],
+        select: Int,
+        near: Neighbours,
+    ) -> tuple[Forecast, dict[str, Float32]]:
+        """Encode steps (N, T, F) with mask (N, T) from `state`, decode the rows in select (M,).
+
+        label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows. Returns the forecast and
+        the new state of all N.
+        """
+        feeds = {
+            "steps": steps,
+            "mask": mask,
+            "label": label.astype(np.int64),
+            "speed": speed.astype(np.float32),
+            "select": select,
+            "near_rows": near.rows,
+            "near_mask": near.mask,
+            "near_relation": near.relation,
+            **state,
+        }
+        values = self._session.run(self._outputs, {k: v for k, v in feeds.items() if k in self._inputs})
+        out = dict(zip(self._outputs, values, strict=True))
+        forecast = Forecast(*(out[name].astype(np.float64) for name in ("paths", "probability", "spread")))
+        return forecast, {name: out[f"{name}_next"] for name in self.info.state}
+
+
+def _providers(wanted: Provider) -> list[str]:
+    names = {
+        "cpu": ["CPUExecutionProvider"],
+        "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+    }
+    available = onnxruntime.get_available_providers()
+    if wanted == "auto":
+        return names["cuda"] if "CUDAExecutionProvider" in available else names["cpu"]
+    chosen = names[wanted]
+    if chosen[0] not in available:
+        raise ArtefactError(
+            f"onnxruntime has no {chosen[0]} here (it has {', '.join(available)}): "
+            "pip install 'trajpred[gpu]', or choose provider cpu"
+        )
+    return chosen

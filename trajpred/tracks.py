@@ -1,0 +1,150 @@
+"""The memory of the live path: which tracks are known, and what is kept of each.
+
+Rows of preallocated arrays, found by id through a sorted index; nothing here loops over tracks.
+The store keeps every row twice, as it is and as it was before the latest stamp, so that a repeated
+stamp replaces an observation instead of adding one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajpred.types import ID_DTYPE, Bool, Ids, Int
+
+Columns = Mapping[str, NDArray[Any]]
+ColumnSpec = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+class Tick(Enum):
+    """What a frame's stamp means for the store."""
+
+    ACCEPTED = "accepted"  # later than the last one, or the same stamp again
+    LATE = "late"  # a little older: the frame must change nothing
+    RESET = "reset"  # time jumped back: every track was forgotten, the frame is the first of a new run
+
+
+class TrackStore:
+    """Bounded per-track memory with expiry by age.
+
+    columns: name -> (shape of one row, dtype) of what the owner wants kept per track.
+    """
+
+    def __init__(self, columns: ColumnSpec, *, max_age_ns: int, max_tracks: int, reorder_ns: int) -> None:
+        self._spec = dict(columns)
+        self._max_age_ns = max_age_ns
+        self._max_tracks = max_tracks
+        self._reorder_ns = reorder_ns
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every track and the time."""
+        self._now: int | None = None
+        self._ids = np.zeros(0, ID_DTYPE)  # sorted
+        self._slots = np.zeros(0, np.int64)  # slot of each of them
+        self._free = np.zeros(0, np.int64)
+        self._seen_ns = np.zeros(0, np.int64)
+        self._current = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
+        self._before = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def ids(self) -> Ids:
+        """The known tracks, sorted."""
+        return self._ids
+
+    def tick(self, stamp_ns: int) -> Tick:
+        """Move time to stamp_ns: expire old tracks, or forget all of them if time jumped back."""
+        if self._now is not None and stamp_ns < self._now:
+            if self._now - stamp_ns <= self._reorder_ns:
+                return Tick.LATE
+            self.clear()
+            self._now = stamp_ns
+            return Tick.RESET
+        self._now = stamp_ns
+        self._drop(stamp_ns - self._seen_ns[self._slots] > self._max_age_ns)
+        return Tick.ACCEPTED
+
+    def admit(self, ids: Ids) -> Int:
+        """(N,) distinct ids -> (N,) slots, new tracks with zeroed rows; -1 where the store is full.
+
+        Room for new tracks is made by forgetting those unseen for longest, never one of `ids`.
+        """
+        slots = self.find(ids)
+        fresh = np.flatnonzero(slots < 0)
+        if fresh.size:
+            self._make_room(fresh.size, keep=slots[slots >= 0])
+            fresh = fresh[: self._max_tracks - len(self)]
+            slots[fresh] = self._allocate(ids[fresh])
+        return slots
+
+    def find(self, ids: Ids) -> Int:
+        """(N,) ids -> (N,) slots, -1 for those that are not known; admits nothing."""
+        if not len(self):
+            return np.full(len(ids), -1)
+        place = np.minimum(np.searchsorted(self._ids, ids), len(self) - 1)
+        return np.where(self._ids[place] == ids, self._slots[place], -1)
+
+    def load(self, slots: Int, stamp_ns: int) -> dict[str, NDArray[Any]]:
+        """The rows of these slots as they were before stamp_ns."""
+        repeated = self._seen_ns[slots] == stamp_ns
+        return {
+            name: np.where(
+                repeated.reshape(-1, *[1] * (column.ndim - 1)), self._before[name][slots], column[slots]
+            )
+            if repeated.any()
+            else column[slots]
+            for name, column in self._current.items()
+        }
+
+    def save(self, slots: Int, stamp_ns: int, before: Columns, after: Columns) -> None:
+        """Keep the rows that `load` gave and what became of them at stamp_ns."""
+        for name, column in self._current.items():
+            self._before[name][slots] = before[name]
+            column[slots] = after[name]
+        self._seen_ns[slots] = stamp_ns
+
+    def _drop(self, gone: Bool) -> None:
+        if gone.any():
+            self._free = np.concatenate([self._free, self._slots[gone]])
+            self._ids, self._slots = self._ids[~gone], self._slots[~gone]
+
+    def _make_room(self, wanted: int, keep: Int) -> None:
+        excess = len(self) + wanted - self._max_tracks
+        if excess <= 0:
+            return
+        evictable = np.flatnonzero(~np.isin(self._slots, keep))
+        oldest = np.argsort(self._seen_ns[self._slots[evictable]], kind="stable")[:excess]
+        gone = np.zeros(len(self), bool)
+        gone[evictable[oldest]] = True
+        self._drop(gone)
+
+    def _allocate(self, ids: Ids) -> Int:
+        missing = len(ids) - len(self._free)
+        if missing > 0:
+            self._grow(missing)
+        slots, self._free = self._free[: len(ids)], self._free[len(ids) :]
+        for columns in (self._current, self._before):
+            for column in columns.values():
+                column[slots] = np.zeros((), column.dtype)
+        self._seen_ns[slots] = np.iinfo(np.int64).min
+        all_ids, all_slots = np.concatenate([self._ids, ids]), np.concatenate([self._slots, slots])
+        order = np.argsort(all_ids, kind="stable")
+        self._ids, self._slots = all_ids[order], all_slots[order]
+        return slots
+
+    def _grow(self, missing: int) -> None:
+        """Add rows in one go, at least doubling, so that growth costs little per track."""
+        have = len(self._seen_ns)
+        more = max(missing, have, 64)
+        self._free = np.concatenate([self._free, np.arange(have, have + more)])
+        self._seen_ns = np.concatenate([self._seen_ns, np.zeros(more, np.int64)])
+        for columns in (self._current, self._before):
+            for name, column in columns.items():
+                columns[name] = np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)])

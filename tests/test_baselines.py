@@ -34,12 +34,19 @@ def test_constant_turn_continues_a_circle(rate):
 
 def test_constant_turn_of_a_straight_line_is_constant_velocity():
     motion, _ = observed(lambda t: np.stack([2.0 * t, t], axis=-1))
-    np.testing.assert_allclose(constant_turn(motion, OFFSET_S), constant_velocity(motion, OFFSET_S), atol=1e-9)
+    np.testing.assert_allclose(
+        constant_turn(motion, OFFSET_S), constant_velocity(motion, OFFSET_S), atol=1e-9
+    )
 
 
 def test_the_tracker_velocity_serves_after_one_observation():
     seen = Observation(
-        0, np.array([[1.0, 2.0]]), np.zeros(1), np.zeros(1, bool), np.array([[3.0, 0.0]]), np.ones(1, bool)
+        0,
+        np.array([[1.0, 2.0]]),
+        np.zeros(1),
+        np.zeros(1, bool),
+        np.array([[3.0, 0.0]]),
+        np.ones(1, bool),
     )
     from trajpred.features import advance
 
@@ -86,7 +93,12 @@ def test_kalman_matches_the_matrix_form():
     motion, kalman = Motion.empty(1), Kalman(np.zeros((1, 4)), np.zeros((1, 3)))
     for i, z in enumerate(positions):
         seen = Observation(
-            int(i * dt * 1e9), np.array([[z, -z]]), np.zeros(1), np.zeros(1, bool), np.zeros((1, 2)), np.zeros(1, bool)
+            int(i * dt * 1e9),
+            np.array([[z, -z]]),
+            np.zeros(1),
+            np.zeros(1, bool),
+            np.zeros((1, 2)),
+            np.zeros(1, bool),
         )
         kalman = kalman.advance(motion, seen)
         motion, _ = advance(motion, seen)

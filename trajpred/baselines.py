@@ -64,7 +64,9 @@ class Kalman:
         p, c, v = self._predict(t)
         gain_p, gain_v = (g / (p + POSITION_NOISE_M**2) for g in (p, c))
         error = seen.xy - position
-        mean = np.concatenate([position + gain_p[:, None] * error, velocity + gain_v[:, None] * error], axis=1)
+        mean = np.concatenate(
+            [position + gain_p[:, None] * error, velocity + gain_v[:, None] * error], axis=1
+        )
         cov = np.stack([(1 - gain_p) * p, (1 - gain_p) * c, v - gain_v * c], axis=1)
         start = np.concatenate([seen.xy, np.where(seen.velocity_valid[:, None], seen.velocity, 0.0)], axis=1)
         # A new track may move at any road user's speed, unless the tracker says at which.

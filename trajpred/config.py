@@ -1,6 +1,7 @@
 """Every setting of the house as a frozen dataclass. YAML files state only differences from these.
 
-jsonargparse fills them from the command line and from YAML; an unknown key is an error.
+jsonargparse fills them from the command line and from YAML; an unknown key is an error. They have no
+__slots__, since jsonargparse reads the __dict__ of a default.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ NS_PER_S = 1_000_000_000
 EncoderName = Literal["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_of_steps"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Protocol:
     """How a recording is cut into scored windows: observe, then predict, on a fixed time grid.
 
     step_ns between grid points; observe and predict count grid points; stride in grid points;
-    min_tracks: moments with fewer complete windows are left out. start_every: every recording
-    is also cut at these many phases of the grid, where it was recorded faster than the grid.
+    min_tracks: moments with fewer complete windows are left out.
     """
 
     step_ns: int = 400_000_000
@@ -34,7 +34,7 @@ class Protocol:
         return [self.step_ns * (i + 1) / NS_PER_S for i in range(self.predict)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PredictorConfig:
     """The streaming predictor's bounds.
 
@@ -54,7 +54,7 @@ class PredictorConfig:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NeighbourConfig:
     """Which agents an agent sees: the nearest `count` within `radius_m`; 0 switches them off."""
 
@@ -62,10 +62,14 @@ class NeighbourConfig:
     radius_m: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelConfig:
-    """The network. `attention` is the number of past encoder states the decoder attends over (0: none);
-    `window` the number of steps that window_mlp sees; `basis` the rank of the space of futures."""
+    """The network.
+
+    attention: the number of past encoder states the decoder attends over (0: none); window: the number of
+    steps that window_mlp sees; basis: the rank of the space of futures; speed_floor_mps: paths are
+    learned in units of sqrt(speed^2 + speed_floor_mps^2).
+    """
 
     encoder: EncoderName = "lstm"
     hidden: int = 128
@@ -78,21 +82,22 @@ class ModelConfig:
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingConfig:
     """The training run. Lengths in epochs, rates per step.
 
     history_dropout: share of training windows whose first observations are hidden, so that a
     track is predicted from its first observation on. anneal_share: the share of the run over which
-    winner-takes-all sharpens from soft (temperature anneal_from_m, metres) to hard.
+    winner-takes-all sharpens from soft (temperature anneal_from_m, metres) to hard. noise_m: observed
+    positions are blurred by up to this standard deviation, another one for each agent.
     """
 
-    epochs: int = 40
-    batch_agents: int = 512
+    epochs: int = 30
+    batch_agents: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float = 0.995
     anneal_from_m: float = 1.0
     anneal_share: float = 0.5
     classify_weight: float = 0.2

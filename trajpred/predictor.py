@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from trajpred.features import Motion, Observation, advance, neighbours, to_map
 from trajpred.runtime import Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Ids, Int, Prediction, Source, TrackFrame
+
+STATE = "state of the model: "
+"""Sets the model's own columns of the store apart from ours, whatever the model calls them."""
 
 
 @dataclass(slots=True)
@@ -79,7 +82,7 @@ class Predictor:
             columns["kalman_cov"] = ((3,), np.dtype(np.float64))
         if self.model is not None:
             for name, shape in self.model.info.state.items():
-                columns[name] = (shape, np.dtype(np.float32))
+                columns[STATE + name] = (shape, np.dtype(np.float32))
         return columns
 
     def __len__(self) -> int:
@@ -136,11 +139,11 @@ class Predictor:
                 np.ones((len(tracked), 1), bool),
                 frame.label[tracked],
                 motion.speed,
-                {name: before[name] for name in info.state},
+                {name: before[STATE + name] for name in info.state},
                 select,
                 neighbours(motion, frame.group[tracked], select, info.neighbours, info.neighbour_radius_m),
             )
-            after |= state
+            after |= {STATE + name: part for name, part in state.items()}
         self._store.save(slots, frame.stamp_ns, before, after)
         if len(tracked) < len(frame):
             motion = _scatter(self._untracked(frame), tracked, motion)
@@ -160,7 +163,7 @@ class Predictor:
     def _untracked(self, frame: TrackFrame) -> Motion:
         """(N,) what a frame says of its objects by itself; those without a position stay where last seen."""
         rows = np.arange(len(frame))
-        finite: Bool = np.isfinite(frame.xy).all(axis=1)
+        finite = np.atleast_1d(np.isfinite(frame.xy).all(axis=1))
         seen = _observation(frame, rows)._replace(xy=np.where(finite[:, None], frame.xy, 0.0))
         motion, _ = advance(Motion.empty(len(frame)), seen)
         lost = np.flatnonzero(~finite)
@@ -198,12 +201,40 @@ class Predictor:
             offset_s=self.offset_s,
             xy=motion.xy,
             heading=motion.heading,
+            velocity=motion.velocity,
             paths=paths,
             probability=probability,
             mode_valid=mode_valid,
             spread=spread,
             source=taken.source,
         )
+
+
+def resample(prediction: Prediction, offset_s: Float) -> Prediction:
+    """The same paths at other times (T2,) s, linear between the model's own; the current pose is time 0.
+
+    Beyond the last time a path goes on at its last velocity, and its spread grows at its last rate.
+    """
+    if np.array_equal(offset_s, prediction.offset_s):
+        return prediction
+    own = np.concatenate([[0.0], prediction.offset_s])
+    after = np.clip(np.searchsorted(own, offset_s), 1, len(own) - 1)
+    share = (offset_s - own[after - 1]) / (own[after] - own[after - 1])  # above 1 beyond the horizon
+
+    def between(values: Float) -> Float:
+        """(N, K, 1 + T, ...) -> (N, K, T2, ...)."""
+        low, high = values[:, :, after - 1], values[:, :, after]
+        found: Float = low + (high - low) * share.reshape(-1, *[1] * (values.ndim - 3))
+        return found
+
+    start = np.broadcast_to(prediction.xy[:, None, None], (*prediction.paths.shape[:2], 1, 2))
+    certain = np.zeros((*prediction.spread.shape[:2], 1))
+    return replace(
+        prediction,
+        offset_s=offset_s,
+        paths=between(np.concatenate([start, prediction.paths], axis=2)),
+        spread=between(np.concatenate([certain, prediction.spread], axis=2)),
+    )
 
 
 def _duplicated(ids: Ids) -> Bool:
@@ -234,7 +265,7 @@ def _motion(columns: Mapping[str, NDArray[Any]]) -> Motion:
 
 
 def _scatter(base: Motion, rows: Int, new: Motion) -> Motion:
-    """base with some rows replaced."""
+    """The base with some rows replaced."""
     merged = {}
     for f in fields(Motion):
         column: Float = getattr(base, f.name).copy()

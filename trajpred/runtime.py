@@ -179,8 +179,8 @@ class OnnxModel:
     ) -> tuple[Forecast, dict[str, Float32]]:
         """Encode steps (N, T, F) with mask (N, T) from `state`, decode the rows in select (M,).
 
-        label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows. Returns the forecast and
-        the new state of all N.
+        label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows. Returns the
+        forecast and the new state of all N.
         """
         feeds = {
             "steps": steps,

@@ -161,8 +161,9 @@ class TrackFrame:
 class Prediction:
     """K weighted future paths for every agent of one TrackFrame, in its row order and frame.
 
-    offset_s (T,) s after the stamp, ascending, > 0; xy (N, 2) and heading (N,) the pose that the
-    paths start from; paths (N, K, T, 2) m; probability (N, K), sums to 1 over the valid modes;
+    offset_s (T,) s after the stamp, ascending, > 0; xy (N, 2), heading (N,) and velocity (N, 2) m/s
+    what is known of the agent now, which the paths start from; paths (N, K, T, 2) m;
+    probability (N, K), sums to 1 over the valid modes;
     mode_valid (N, K), at least one per agent; spread (N, K, T) m, the standard deviation of each
     coordinate round the path; source (N,) uint8, see Source.
     """
@@ -173,6 +174,7 @@ class Prediction:
     offset_s: Float
     xy: Float
     heading: Float
+    velocity: Float
     paths: Float
     probability: Float
     mode_valid: Bool

@@ -144,15 +144,18 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
         x, y = (scale * vectors[..., 0].T).T, (scale * mirror * vectors[..., 1].T).T
         return to_map(np.stack([x, y], axis=-1), turn[:, None])
 
-    noise = rng.normal(scale=how.noise_m, size=windows.xy.shape) if how.noise_m else 0.0
     past = windows.protocol.observe
+    xy = windows.xy.copy()
+    if how.noise_m:  # what was seen is blurred, what then happens is not
+        blur = rng.uniform(0.0, how.noise_m, len(xy))[:, None, None]
+        xy[:, :past] += blur * rng.normal(size=(len(xy), past, 2))
     valid = windows.valid.copy()
     shortened = rng.random(len(windows)) < how.history_dropout
     hidden = np.where(shortened, rng.integers(1, max(past, 2), len(windows)), 0)
     valid[:, :past] &= np.arange(past) >= hidden[:, None]
     return replace(
         windows,
-        xy=moved(windows.xy + noise),
+        xy=moved(xy),
         valid=valid,
         yaw=mirror[:, None] * windows.yaw + turn[:, None],
         velocity=moved(windows.velocity),
@@ -186,7 +189,7 @@ class Batches(IterableDataset[Batch]):
         self._near = near
         self._training = training
         self._agents = training.batch_agents if training else 2048
-        self._rng = np.random.default_rng(training.seed if training else 0)
+        self.epoch = 0
         _, first, self._moment = np.unique(windows.group, return_index=True, return_inverse=True)
         self._bounds = np.append(first, len(windows))
         self._targets = np.bincount(self._moment, windows.target).astype(np.int64)
@@ -196,16 +199,19 @@ class Batches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         order = np.arange(len(self._targets))
+        rng = np.random.default_rng([self._training.seed if self._training else 0, self.epoch])
         if self._training:
-            self._rng.shuffle(order)
+            rng.shuffle(order)
         share = np.cumsum(self._targets[order]) / self._targets.sum()
         batch = np.minimum((share * len(self)).astype(np.int64), len(self) - 1)
         for moments in np.split(order, np.flatnonzero(np.diff(batch)) + 1):
             rows = np.concatenate([np.arange(self._bounds[m], self._bounds[m + 1]) for m in moments])
             windows = self._windows.take(rows)
             # Groups are renumbered in the shuffled order, since rows of a group must stay together.
-            windows = replace(windows, group=np.repeat(np.arange(len(moments)), np.diff(self._bounds)[moments]))
+            windows = replace(
+                windows, group=np.repeat(np.arange(len(moments)), np.diff(self._bounds)[moments])
+            )
             if self._training:
-                windows = augment(windows, self._training, self._rng)
+                windows = augment(windows, self._training, rng)
             if windows.target.any():
                 yield make_batch(windows, self._near)

@@ -33,7 +33,8 @@ class Recurrent(nn.Module):
         super().__init__()
         gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}[kind]
         self.kind = kind
-        self.state_shapes = {"h": (hidden,), "c": (hidden,)} if kind == "lstm" else {"h": (hidden,)}
+        parts = ("h", "c") if kind == "lstm" else ("h",)
+        self.state_shapes: dict[str, tuple[int, ...]] = dict.fromkeys(parts, (hidden,))
         self.input = nn.Linear(features, gates * hidden)
         self.recur = nn.Linear(hidden, gates * hidden, bias=kind == "gru")
         for block in self.recur.weight.split(hidden):
@@ -71,9 +72,12 @@ class WindowMlp(nn.Module):
     def __init__(self, features: int, hidden: int, window: int) -> None:
         super().__init__()
         self.input = nn.Identity()
-        self.state_shapes = {"window": (window, features + 1)}
+        self.state_shapes: dict[str, tuple[int, ...]] = {"window": (window, features + 1)}
         self.mlp = nn.Sequential(
-            nn.Linear(window * (features + 1), 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden), nn.ReLU()
+            nn.Linear(window * (features + 1), 2 * hidden),
+            nn.ReLU(),
+            nn.Linear(2 * hidden, hidden),
+            nn.ReLU(),
         )
 
     def step(self, x: Tensor, state: State) -> State:
@@ -92,7 +96,7 @@ class BagOfSteps(nn.Module):
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
-        self.state_shapes = {"sum": (hidden,), "steps": (1,)}
+        self.state_shapes: dict[str, tuple[int, ...]] = {"sum": (hidden,), "count": (1,)}
         self.input = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
         self.out = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
 
@@ -114,7 +118,11 @@ class Remembering(nn.Module):
         self.encoder = encoder
         self.input = encoder.input
         self.inner = len(encoder.state_shapes)
-        self.state_shapes = {**encoder.state_shapes, "past": (length, hidden), "past_seen": (length,)}
+        self.state_shapes: dict[str, tuple[int, ...]] = {
+            **encoder.state_shapes,
+            "past": (length, hidden),
+            "past_seen": (length,),
+        }
 
     def step(self, x: Tensor, state: State) -> State:
         """The inner encoder's step; its readout enters the past."""
@@ -285,8 +293,16 @@ class TrajectoryModel(nn.Module):
         return Futures(flat.unflatten(-1, self.basis.shape[1:]), self.logits(trunk), spread * scale + 0.01)
 
     def forward(
-        self, steps: Tensor, mask: Tensor, state: State, label: Tensor, speed: Tensor, select: Tensor,
-        near_rows: Tensor, near_mask: Tensor, near_relation: Tensor,
+        self,
+        steps: Tensor,
+        mask: Tensor,
+        state: State,
+        label: Tensor,
+        speed: Tensor,
+        select: Tensor,
+        near_rows: Tensor,
+        near_mask: Tensor,
+        near_relation: Tensor,
     ) -> tuple[Futures, State]:
         """Encode, then decode the selected agents."""
         state = self.encode(steps, mask, state)

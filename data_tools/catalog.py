@@ -1,0 +1,175 @@
+"""What a data name stands for: which recordings, and how they are scored.
+
+| name | recordings | windows |
+|---|---|---|
+| eth_ucy:FOLD:SPLIT | the standard leave-one-out folds | 8 + 12 steps of 0.4 s |
+| eth_ucy:FOLD:SPLIT:min2 | the same | only moments with at least two full tracks |
+| vru:SPLIT | cyclists, by cyclist_split.csv, put on the grid | 8 + 12 steps of 0.4 s |
+| vru_pedestrians | all pedestrians, put on the grid | 8 + 12 steps of 0.4 s |
+| sdd_trajnet:SPLIT | standard pedestrian split; val is taken out of train | 8 + 12 steps of 0.4 s |
+| sdd:SPLIT | raw annotations by video, all classes | 8 + 12 steps of 12 frames |
+| sdd:SPLIT:CLASS | the same, but only this class (Biker ...) is scored | 8 + 12 steps of 12 frames |
+| kitti, kitti:SEQUENCE | all sequences, or one | 10 + 30 steps of 0.1 s |
+| a path | a Parquet table, a folder of them, or a rosbag2 log | none: played as it is |
+
+FOLD is eth, hotel, univ, zara1 or zara2; SPLIT is train, val or test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru
+from data_tools.text import WORD, read_columns
+from trajpred.config import Protocol
+from trajpred.errors import InputError
+from trajpred.tables import read_tables
+from trajpred.types import Scene
+from trajpred.windows import DataSource, on_grid
+
+ROOT_VARIABLE = "TRAJPRED_DATA"
+DEFAULT_ROOT = Path("../shared/data")
+
+FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
+SPLITS = ("train", "val", "test")
+KITTI_PROTOCOL = Protocol(step_ns=100_000_000, observe=10, predict=30)
+
+SDD_TRAJNET_VAL = ("bookstore_3", "deathCircle_2", "gates_8", "hyang_6", "nexus_9")
+"""Files of the standard train folder that are held back: one video of each place that has several
+there, 1185 of the 8494 tracks. `coupa` has only one, which stays in train."""
+
+SDD_HELD_OUT = {
+    "test": ("gates/video4", "gates/video7", "hyang/video12", "nexus/video4", "quad/video1"),
+    "val": ("gates/video5", "hyang/video9", "nexus/video5"),
+}
+SDD_CLASSES = {name: label for name, label in sdd.LABELS.items() if name != "Cart"}
+"""Classes that can be scored apart. Carts share a label with cars, so Car means both."""
+
+
+def open_data(name: str, root: Path | None = None) -> DataSource:
+    """The recordings of a data name (see above), read, with the protocol that scores them.
+
+    root: the folder that holds eth_ucy/, vru/ and so on; None: what the environment variable
+    TRAJPRED_DATA names, else ../shared/data. Raises InputError for an unknown name, for recordings
+    that are not there, and for what their readers cannot read.
+    """
+    kind, *options = name.split(":")
+    if kind in _SETS:
+        if root is None:
+            root = Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
+        return _SETS[kind](name, options, root)
+    path = Path(name)
+    if path.suffix == ".parquet" or (path.is_dir() and not (path / "metadata.yaml").exists()):
+        return DataSource(name, tuple(read_tables(path)), Protocol(), streamed=True)
+    if path.exists() or path.suffix in (".mcap", ".db3"):
+        return DataSource(name, tuple(rosbag2.read(path)), Protocol(), streamed=True)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> InputError:
+    return InputError(
+        f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
+        "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, kitti, kitti:SEQUENCE with "
+        f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
+        f"{', '.join(SDD_CLASSES)}, and paths of Parquet tables and rosbag2 logs"
+    )
+
+
+def _folder(root: Path, *parts: str) -> Path:
+    folder = root.joinpath(*parts)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no such folder of recordings; name the folder that holds {parts[0]}/ "
+            f"with the environment variable {ROOT_VARIABLE}"
+        )
+    return folder
+
+
+def _eth_ucy(name: str, options: list[str], root: Path) -> DataSource:
+    match options:
+        case [fold, split, *rest] if fold in FOLDS and split in SPLITS and rest in ([], ["min2"]):
+            scenes = tuple(eth_ucy.read(_folder(root, "eth_ucy", fold, split)))
+            return DataSource(name, scenes, Protocol(min_tracks=2 if rest else 1))
+    raise _unknown(name)
+
+
+def _vru(name: str, options: list[str], root: Path) -> DataSource:
+    if len(options) != 1 or options[0] not in SPLITS:
+        raise _unknown(name)
+    folder = _folder(root, "vru")
+    table = read_columns(folder / "cyclist_split.csv", {"file": WORD, "split": WORD}, ",", header=True)
+    files = table["file"][table["split"] == options[0]].tolist()
+    return _gridded(name, [folder / "cyclists" / file for file in files])
+
+
+def _vru_pedestrians(name: str, options: list[str], root: Path) -> DataSource:
+    if options:
+        raise _unknown(name)
+    return _gridded(name, [_folder(root, "vru", "pedestrians")])
+
+
+def _gridded(name: str, paths: list[Path]) -> DataSource:
+    protocol = Protocol()
+    scenes = chain.from_iterable(vru.read(path) for path in paths)
+    return DataSource(name, tuple(on_grid(scene, protocol.step_ns) for scene in scenes), protocol)
+
+
+def _sdd_trajnet(name: str, options: list[str], root: Path) -> DataSource:
+    if len(options) != 1 or options[0] not in SPLITS:
+        raise _unknown(name)
+    split = options[0]
+    scenes = tuple(sdd_trajnet.read(_folder(root, "sdd_trajnet", "test" if split == "test" else "train")))
+    if split != "test":
+        scenes = tuple(s for s in scenes if (s.name in SDD_TRAJNET_VAL) == (split == "val"))
+    return DataSource(name, scenes, Protocol())
+
+
+def _sdd(name: str, options: list[str], root: Path) -> DataSource:
+    match options:
+        case [split, *rest] if split in SPLITS and len(rest) <= 1 and set(rest) <= set(SDD_CLASSES):
+            scored_label = SDD_CLASSES[rest[0]] if rest else None
+        case _:
+            raise _unknown(name)
+    folder, protocol = _folder(root, "sdd_raw"), Protocol()
+    if split == "train":
+        held_out = {video for videos in SDD_HELD_OUT.values() for video in videos}
+        found = (f"{f.parts[-3]}/{f.parts[-2]}" for f in sorted(folder.glob("*/*/annotations.txt")))
+        videos = tuple(video for video in found if video not in held_out)
+    else:
+        videos = SDD_HELD_OUT[split]
+    scenes = chain.from_iterable(sdd.read(folder / video) for video in videos)
+    on_time = tuple(_from_grid_point(scene, protocol.step_ns) for scene in scenes)
+    return DataSource(name, on_time, protocol, scored_label=scored_label)
+
+
+def _from_grid_point(scene: Scene, step_ns: int) -> Scene:
+    """The scene from its first stamp on that is a multiple of the step.
+
+    Windows are cut on a grid that starts with the scene; the benchmark's frames are multiples of 12.
+    """
+    on_grid_rows = np.flatnonzero(scene.stamp_ns % step_ns == 0)
+    if not on_grid_rows.size:
+        raise InputError(f"{scene.name}: no row at a multiple of {step_ns / 1e9} s")
+    return scene.take(scene.stamp_ns >= scene.stamp_ns[on_grid_rows[0]])
+
+
+def _kitti(name: str, options: list[str], root: Path) -> DataSource:
+    if len(options) > 1:
+        raise _unknown(name)
+    sequence = options[0] if options else None
+    return DataSource(name, tuple(kitti.read(_folder(root, "kitti"), sequence)), KITTI_PROTOCOL)
+
+
+_SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
+    "eth_ucy": _eth_ucy,
+    "vru": _vru,
+    "vru_pedestrians": _vru_pedestrians,
+    "sdd_trajnet": _sdd_trajnet,
+    "sdd": _sdd,
+    "kitti": _kitti,
+}

@@ -1,0 +1,95 @@
+"""Batches: truth in the agents' frames, augmentation that keeps what it must, anchors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
+from trajpred.features import to_map
+from trajpred.learn.data import Batches, augment, fit_grid, fold_windows, make_batch
+
+NEAR = NeighbourConfig(count=3, radius_m=8.0)
+PLAIN = TrainingConfig(flip=False, scale_range=0.0, history_dropout=0.0, batch_agents=32)
+
+
+def test_truth_turned_back_is_the_future(windows):
+    batch = make_batch(windows, NEAR)
+    motion = fold_windows(windows).motion
+    rows = np.flatnonzero(windows.target)
+    back = motion.xy[rows, None] + to_map(batch.truth.numpy().astype(float), motion.heading[rows, None])
+    np.testing.assert_allclose(back, windows.xy[rows, 8:], atol=1e-4)
+
+
+def test_turning_changes_no_feature_of_an_agent_with_a_heading(windows):
+    rng = np.random.default_rng(0)
+    before, after = make_batch(windows, NEAR), make_batch(augment(windows, PLAIN, rng), NEAR)
+    several = before.mask.sum(1) > 1
+    torch.testing.assert_close(after.steps[several], before.steps[several], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.near_mask, before.near_mask)
+    target_several = several[before.select]
+    torch.testing.assert_close(
+        after.truth[target_several], before.truth[target_several], atol=1e-4, rtol=1e-4
+    )
+
+
+def test_mirroring_mirrors_the_truth(windows):
+    flip = replace(PLAIN, flip=True)
+    for seed in range(20):
+        after = make_batch(augment(windows, flip, np.random.default_rng(seed)), NEAR).truth
+        before = make_batch(windows, NEAR).truth
+        mirrored = torch.tensor([1.0, -1.0])
+        same = torch.isclose(after, before, atol=1e-3).all((1, 2))
+        turned = torch.isclose(after, before * mirrored, atol=1e-3).all((1, 2))
+        assert (same | turned).all()
+        assert turned.any()
+
+
+def test_scaling_scales_displacements_of_a_moment_alike(windows):
+    scaled = augment(windows, replace(PLAIN, scale_range=0.5), np.random.default_rng(1))
+    length = np.linalg.norm(np.diff(windows.xy, axis=1), axis=-1)
+    ratio = np.linalg.norm(np.diff(scaled.xy, axis=1), axis=-1) / np.maximum(length, 1e-9)
+    both = windows.valid[:, 1:] & windows.valid[:, :-1] & (length > 1e-3)
+    for group in np.unique(windows.group):
+        here = (windows.group == group)[:, None] & both
+        assert np.ptp(ratio[here]) < 1e-6
+        assert np.exp(-0.5) - 1e-6 <= ratio[here][0] <= np.exp(0.5) + 1e-6
+
+
+def test_reversed_moments_run_backwards(windows):
+    reverse = augment(windows, replace(PLAIN, reverse_share=1.0), np.random.default_rng(0))
+    assert reverse.target.sum() == windows.target.sum()
+    assert reverse.valid[:, 7].all()
+    forward = np.linalg.norm(np.diff(windows.xy[windows.target], axis=1), axis=-1)
+    backward = np.linalg.norm(np.diff(reverse.xy[reverse.target], axis=1), axis=-1)
+    np.testing.assert_allclose(np.sort(forward[:, 0]), np.sort(backward[:, -1]), atol=1e-9)
+
+
+def test_shortened_histories_keep_the_last_observation(windows):
+    short = augment(windows, replace(PLAIN, history_dropout=1.0), np.random.default_rng(0))
+    assert short.valid[:, 7].all()
+    assert not short.valid[:, 0].any()
+    assert (short.valid[:, 8:] == windows.valid[:, 8:]).all()
+
+
+def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
+    batches = Batches(windows, NEAR, PLAIN)
+    first, again = list(batches), list(batches)
+    assert sum(len(b.select) for b in first) == windows.target.sum()
+    assert len(first) == len(batches)
+    for a, b in zip(first, again, strict=True):
+        torch.testing.assert_close(a.truth, b.truth)
+    batches.epoch = 1
+    assert not torch.equal(next(iter(batches)).truth[:3], first[0].truth[:3])
+
+
+def test_basis_is_orthonormal_and_spans_straight_motion(windows):
+    grid = fit_grid(windows, ModelConfig(modes=4, basis=10), seed=0)
+    flat = grid.basis.flatten(1)
+    torch.testing.assert_close(flat @ flat.T, torch.eye(10), atol=1e-4, rtol=0)
+    ahead = torch.stack([torch.arange(1, 13) * 0.4, torch.zeros(12)], dim=-1).flatten()
+    rebuilt = (ahead @ flat.T) @ flat
+    assert (rebuilt - ahead).abs().max() < 0.1
+    assert grid.anchors.shape == (4, 10)

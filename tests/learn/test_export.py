@@ -1,0 +1,123 @@
+"""The artefact: ONNX equals torch, the streaming predictor equals the whole window, damage is noticed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.learn.conftest import ENCODERS, crowd, small_model
+from trajpred.config import PredictorConfig, Protocol
+from trajpred.evaluate import make_predictor, score_windows
+from trajpred.features import to_map
+from trajpred.learn.data import fold_windows, make_batch
+from trajpred.learn.export import TOLERANCE_M, check_parity, describe, to_onnx
+from trajpred.learn.train import Run
+from trajpred.predictor import Predictor
+from trajpred.runtime import OnnxModel, seal
+from trajpred.types import Source, TrackFrame
+from trajpred.windows import Windows, cut
+
+RUN = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, "0")
+VARIANTS = [*((name, 0) for name in ENCODERS), ("lstm", 4)]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v[0]}-{v[1]}")
+def pair(request, windows, tmp_path_factory):
+    """A torch model and its artefact."""
+    model = small_model(windows, *request.param)
+    path = tmp_path_factory.mktemp("artefact") / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    return model, path
+
+
+def whole_window(model, windows: Windows) -> np.ndarray:
+    """(M, K, S, 2) m in the map frame, by torch from the whole history at once."""
+    batch = make_batch(windows, model.config.neighbours)
+    with torch.no_grad():
+        futures, _ = model(batch.steps, batch.mask, model.new_state(len(batch.steps)), *batch[2:8])
+    motion = fold_windows(windows).motion
+    rows = np.flatnonzero(windows.target)
+    paths = to_map(futures.paths.numpy().astype(float), motion.heading[rows, None, None])
+    return motion.xy[rows, None, None] + paths
+
+
+def streamed(path, windows: Windows) -> np.ndarray:
+    """The same through the streaming predictor, one tick at a time."""
+    predictor = Predictor(OnnxModel.load(path))
+    frames = []
+    for t in range(windows.protocol.observe):
+        seen = windows.valid[:, t]
+        ids = np.array([f"{i:016d}" for i in np.flatnonzero(seen)], "S16")
+        frames.append(
+            TrackFrame.build(
+                t * windows.protocol.step_ns,
+                ids,
+                windows.xy[seen, t],
+                label=windows.label[seen],
+                group=windows.group[seen],
+            )
+        )
+    for frame in frames:
+        prediction = predictor.step(frame)
+    assert (prediction.source == Source.MODEL).all()
+    return prediction.paths[windows.target]
+
+
+def test_onnx_equals_torch(pair):
+    model, path = pair
+    assert check_parity(model, OnnxModel.load(path)) <= TOLERANCE_M
+
+
+def test_streaming_equals_whole_window(pair, windows):
+    model, path = pair
+    np.testing.assert_allclose(streamed(path, windows), whole_window(model, windows), atol=1e-4)
+
+
+@pytest.mark.real_data
+def test_streaming_equals_whole_window_on_real_tracks(pair, data_root):
+    from data_tools.catalog import open_data
+
+    source = open_data("eth_ucy:zara1:test", data_root)
+    windows = cut(source.scenes, source.protocol)
+    windows = windows.take(windows.group < 60)
+    model, path = pair
+    np.testing.assert_allclose(streamed(path, windows), whole_window(model, windows), atol=1e-4)
+
+
+def test_observing_then_stepping_equals_stepping(pair, windows):
+    """Decoding nobody leaves the same memory as decoding everybody."""
+    _, path = pair
+    part = windows.take(windows.group < 4)
+    scores = score_windows(make_predictor(str(path)), part)
+    predictor = Predictor(OnnxModel.load(path), PredictorConfig())
+    assert np.isfinite(scores.values).all()
+    scene = crowd(agents=4, steps=10)
+    other = Predictor(OnnxModel.load(path))
+    for frame in scene.frames():
+        prediction = predictor.step(frame)
+        other.observe(frame) if frame.stamp_ns < scene.stamp_ns[-1] else None
+    np.testing.assert_allclose(other.step(frame).paths, prediction.paths, atol=1e-6)
+
+
+def test_metadata_describes_the_model(pair):
+    model, path = pair
+    info = OnnxModel.load(path).info
+    assert info.modes == 4
+    assert info.encoder == model.config.encoder
+    assert info.offset_s == pytest.approx([0.4 * (i + 1) for i in range(12)])
+    assert dict(info.state) == {k: tuple(v) for k, v in model.state_shapes.items()}
+    assert info.min_observations == 1
+    assert json.loads(info.to_json())["trained_on"] == "crowd"
+
+
+def test_a_disagreement_fails_the_export(windows, tmp_path):
+    model = small_model(windows, "lstm")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    with torch.no_grad():
+        model.residual.bias += 0.01
+    with pytest.raises(Exception, match="ONNX and torch differ"):
+        check_parity(model, OnnxModel.load(path))

@@ -1,0 +1,137 @@
+"""The network: every encoder is a step function, masks, attention, neighbours, gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.learn.conftest import ENCODERS, small_model
+from trajpred.config import NeighbourConfig
+from trajpred.learn.data import make_batch
+from trajpred.learn.model import Attend, Recurrent
+
+
+def run(model, batch, **changes):
+    batch = batch._replace(**changes)
+    state = model.new_state(len(batch.steps))
+    return model(batch.steps, batch.mask, state, *batch[2:8])
+
+
+@pytest.mark.parametrize("attention", [0, 3])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_whole_sequence_equals_step_by_step(windows, encoder, attention):
+    model = small_model(windows, encoder, attention)
+    batch = make_batch(windows, model.config.neighbours)
+    with torch.no_grad():
+        whole = model.encode(batch.steps, batch.mask, model.new_state(len(batch.steps)))
+        state = model.new_state(len(batch.steps))
+        for t in range(batch.steps.shape[1]):
+            state = model.encode(batch.steps[:, t : t + 1], batch.mask[:, t : t + 1], state)
+    for a, b in zip(whole, state, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_masked_steps_change_nothing(windows, encoder):
+    model = small_model(windows, encoder)
+    batch = make_batch(windows, model.config.neighbours)
+    noise = torch.where(batch.mask[..., None], batch.steps, torch.randn_like(batch.steps) * 100)
+    expected, _ = run(model, batch)
+    found, _ = run(model, batch, steps=noise)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_lstm_step_is_that_of_torch():
+    ours = Recurrent("lstm", features=5, hidden=7)
+    theirs = torch.nn.LSTMCell(5, 7)
+    theirs.weight_ih.data, theirs.weight_hh.data = ours.input.weight.data, ours.recur.weight.data
+    theirs.bias_ih.data, theirs.bias_hh.data = ours.input.bias.data, torch.zeros(28)
+    x, h, c = torch.randn(3, 5), torch.randn(3, 7), torch.randn(3, 7)
+    torch.testing.assert_close(ours.step(ours.input(x), (h, c)), theirs(x, (h, c)))
+
+
+def test_the_gru_step_is_that_of_torch():
+    ours = Recurrent("gru", features=5, hidden=7)
+    theirs = torch.nn.GRUCell(5, 7)
+    theirs.weight_ih.data, theirs.weight_hh.data = ours.input.weight.data, ours.recur.weight.data
+    theirs.bias_ih.data, theirs.bias_hh.data = ours.input.bias.data, ours.recur.bias.data
+    x, h = torch.randn(3, 5), torch.randn(3, 7)
+    torch.testing.assert_close(ours.step(ours.input(x), (h,))[0], theirs(x, h))
+
+
+def test_the_relu_rnn_starts_as_an_integrator():
+    """Identity recurrence: a positive input stays in the state for ever."""
+    cell = Recurrent("rnn_relu", features=2, hidden=4)
+    torch.testing.assert_close(cell.recur.weight.data, torch.eye(4))
+    state = (torch.tensor([[1.0, 2.0, 3.0, 4.0]]),)
+    for _ in range(50):
+        state = cell.step(torch.zeros(1, 4), state)
+    torch.testing.assert_close(state[0], torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+
+
+def test_bag_of_steps_loses_order_and_lstm_does_not(windows):
+    batch = make_batch(windows, NeighbourConfig(count=0))
+    backwards = batch.steps.flip(1)
+    for encoder, order_matters in (("bag_of_steps", False), ("lstm", True)):
+        model = small_model(windows, encoder, neighbours=NeighbourConfig(count=0))
+        a, b = run(model, batch)[0].paths, run(model, batch, steps=backwards)[0].paths
+        assert torch.allclose(a, b, atol=1e-4) is not order_matters
+
+
+def test_window_mlp_forgets_what_left_its_window(windows):
+    model = small_model(windows, "window_mlp", neighbours=NeighbourConfig(count=0))
+    batch = make_batch(windows, model.config.neighbours)
+    older = batch.steps.clone()
+    older[:, : 8 - model.config.window] += 5.0
+    torch.testing.assert_close(run(model, batch, steps=older)[0].paths, run(model, batch)[0].paths)
+
+
+def test_attention_sees_past_states_and_nobody_is_allowed():
+    attend = Attend(query=6, member=5, hidden=8)
+    query, members = torch.randn(2, 6), torch.randn(2, 3, 5)
+    nobody = torch.zeros(2, 3, dtype=torch.bool)
+    alone = attend(query, members, nobody)
+    torch.testing.assert_close(alone, attend(query, torch.randn(2, 3, 5), nobody))
+    assert torch.isfinite(alone).all()
+    some = torch.tensor([[True, False, False], [False, True, False]])
+    hidden_changed = members.clone()
+    hidden_changed[~some] = 99.0
+    torch.testing.assert_close(attend(query, members, some), attend(query, hidden_changed, some))
+
+
+def test_neighbours_matter_only_where_the_mask_says_so(windows):
+    model = small_model(windows, "lstm")
+    batch = make_batch(windows, model.config.neighbours)
+    expected = run(model, batch)[0].paths
+    blind = run(model, batch, near_mask=torch.zeros_like(batch.near_mask))[0].paths
+    met = batch.near_mask.any(dim=1)
+    assert met.any()
+    assert not torch.allclose(expected[met], blind[met])
+    torch.testing.assert_close(expected[~met], blind[~met])
+
+
+def test_gradient_reaches_the_first_step_through_time(windows):
+    model = small_model(windows, "lstm")
+    batch = make_batch(windows, model.config.neighbours)
+    steps = batch.steps.clone().requires_grad_(True)
+    run(model, batch, steps=steps)[0].paths.sum().backward()
+    rows = batch.select[batch.mask[batch.select].all(dim=1)]
+    assert (steps.grad[rows, 0].abs().sum(-1) > 0).all()
+
+
+def test_order_of_agents_does_not_matter(windows):
+    model = small_model(windows, "lstm")
+    batch = make_batch(windows, model.config.neighbours)
+    turn = torch.randperm(len(batch.steps))
+    place = torch.argsort(turn)
+    found, _ = run(
+        model,
+        batch,
+        steps=batch.steps[turn],
+        mask=batch.mask[turn],
+        label=batch.label[turn],
+        speed=batch.speed[turn],
+        select=place[batch.select],
+        near_rows=place[batch.near_rows],
+    )
+    torch.testing.assert_close(found.paths, run(model, batch)[0].paths)

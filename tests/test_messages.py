@@ -1,0 +1,488 @@
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trajpred.errors import InputError
+from trajpred.messages import (
+    PREDICTED,
+    TRACKED,
+    decode_tracked,
+    encode_predicted,
+    encode_tracked,
+    typestore,
+)
+from trajpred.types import Label, Prediction, TrackFrame, ids_from_bytes, ids_from_int
+
+UNAVAILABLE, SIGN_UNKNOWN, AVAILABLE = 0, 1, 2
+
+
+class Cdr:
+    """Little-endian CDR written by hand: every number at a multiple of its size."""
+
+    def __init__(self):
+        self.body = b""
+
+    def put(self, code, *values):
+        size = struct.calcsize(code)
+        for value in values:
+            self.body += b"\0" * (-len(self.body) % size) + struct.pack("<" + code, value)
+        return self
+
+    def text(self, text):
+        self.put("I", len(text) + 1)
+        self.body += text.encode() + b"\0"
+        return self
+
+    def raw(self, data):
+        self.body += data
+        return self
+
+    def bytes(self):
+        return b"\0\1\0\0" + self.body
+
+
+UUID = bytes(range(100, 116))
+COVARIANCE = [float(i) for i in range(36)]
+
+
+def put_state(cdr, classes, position, orientation, twist):
+    """An object up to its acceleration, the same in TrackedObject and PredictedObject."""
+    cdr.raw(UUID).put("f", 0.75).put("I", len(classes))
+    for label, probability in classes:
+        cdr.put("B", label).put("f", probability)
+    cdr.put("d", *position, *orientation, *COVARIANCE)
+    cdr.put("d", *twist, 0.0, 0.0, 0.0, 0.1, *COVARIANCE)
+    return cdr.put("d", 1.0, 2.0, 3.0, 0.0, 0.0, 0.0, *COVARIANCE)
+
+
+def put_shape(cdr, kind, dimensions, footprint=()):
+    cdr.put("B", kind).put("I", len(footprint))
+    for point in footprint:
+        cdr.put("f", *point)
+    return cdr.put("d", *dimensions)
+
+
+def header(count, sec=1700, nanosec=250):
+    return Cdr().put("i", sec).put("I", nanosec).text("map").put("I", count)
+
+
+def tracked(
+    classes=((Label.CAR, 1.0),),
+    position=(1.0, 2.0, 3.0),
+    orientation=(0.0, 0.0, 0.0, 1.0),
+    twist=(1.0, 0.0),
+    availability=AVAILABLE,
+    shape=(0, (4.0, 2.0, 1.5)),
+):
+    """The bytes of a TrackedObjects with one object."""
+    cdr = put_state(header(1), classes, position, orientation, twist).put("B", availability, 0)
+    return put_shape(cdr, *shape).bytes()
+
+
+def yaw_quaternion(degrees):
+    return (0.0, 0.0, np.sin(np.radians(degrees) / 2), np.cos(np.radians(degrees) / 2))
+
+
+def prediction_for(frame, paths, probability, mode_valid=None, step_s=0.5, heading=0.0, offset_s=None):
+    """A Prediction of (N, K, T, 2) paths."""
+    paths = np.asarray(paths, float)
+    n, k, steps, _ = paths.shape
+    offset_s = step_s * np.arange(1, steps + 1) if offset_s is None else np.asarray(offset_s)
+    return Prediction(
+        stamp_ns=frame.stamp_ns,
+        frame_id=frame.frame_id,
+        ids=frame.ids,
+        offset_s=offset_s,
+        xy=np.nan_to_num(frame.xy),
+        heading=np.full(n, heading),
+        velocity=np.zeros((n, 2)),
+        paths=paths,
+        probability=np.broadcast_to(np.asarray(probability, float), (n, k)),
+        mode_valid=np.ones((n, k), bool) if mode_valid is None else np.asarray(mode_valid),
+        spread=np.ones((n, k, steps)),
+        source=np.zeros(n, np.uint8),
+    )
+
+
+def answer(raw, paths, probability, **kwargs):
+    """The decoded PredictedObjects, after a round through both codecs."""
+    frame, message = decode_tracked(raw)
+    out = encode_predicted(message, prediction_for(frame, paths, probability, **kwargs))
+    return typestore().deserialize_cdr(out, PREDICTED)
+
+
+def paths_of(objects, row=0):
+    return objects.objects[row].kinematics.predicted_paths
+
+
+def poses_of(path):
+    """(P, 4) x, y, z, yaw in degrees."""
+    return np.array(
+        [
+            (
+                p.position.x,
+                p.position.y,
+                p.position.z,
+                np.degrees(2 * np.arctan2(p.orientation.z, p.orientation.w)),
+            )
+            for p in path.path
+        ]
+    )
+
+
+def test_interface_has_the_fields_of_autoware():
+    """Names, types and order as in autoware_msgs, autoware_perception_msgs/msg."""
+    expected = {
+        "ObjectClassification": "uint8 label, float32 probability",
+        "Shape": "uint8 type, geometry_msgs/Polygon footprint, geometry_msgs/Vector3 dimensions",
+        "TrackedObjectKinematics": "geometry_msgs/PoseWithCovariance pose_with_covariance, "
+        "geometry_msgs/TwistWithCovariance twist_with_covariance, "
+        "geometry_msgs/AccelWithCovariance acceleration_with_covariance, "
+        "uint8 orientation_availability, bool is_stationary",
+        "TrackedObject": "unique_identifier_msgs/UUID object_id, float32 existence_probability, "
+        "ObjectClassification[] classification, TrackedObjectKinematics kinematics, Shape shape",
+        "TrackedObjects": "std_msgs/Header header, TrackedObject[] objects",
+        "PredictedPath": "geometry_msgs/Pose[] path, builtin_interfaces/Duration time_step, "
+        "float32 confidence",
+        "PredictedObjectKinematics": "geometry_msgs/PoseWithCovariance initial_pose_with_covariance, "
+        "geometry_msgs/TwistWithCovariance initial_twist_with_covariance, "
+        "geometry_msgs/AccelWithCovariance initial_acceleration_with_covariance, "
+        "PredictedPath[] predicted_paths",
+        "PredictedObject": "unique_identifier_msgs/UUID object_id, float32 existence_probability, "
+        "ObjectClassification[] classification, PredictedObjectKinematics kinematics, Shape shape",
+        "PredictedObjects": "std_msgs/Header header, PredictedObject[] objects",
+    }
+    for name, fields in expected.items():
+        text = typestore().generate_msgdef(f"autoware_perception_msgs/msg/{name}", ros_version=2)[0]
+        own = text.split("=" * 80)[0].replace("autoware_perception_msgs/", "")
+        assert [line for line in own.strip().split("\n") if "=" not in line] == fields.split(", "), name
+
+
+def test_label_numbers_are_those_of_the_interface():
+    constants = typestore().fielddefs["autoware_perception_msgs/msg/ObjectClassification"][0]
+    assert {name: value for name, _, value in constants} == {label.name: label.value for label in Label}
+
+
+def test_decode_reads_every_field():
+    raw = tracked(
+        classes=((Label.CAR, 0.2), (Label.BICYCLE, 0.7)),
+        orientation=yaw_quaternion(90),
+        twist=(3.0, 1.0),
+    )
+    frame, _ = decode_tracked(raw)
+    assert frame.stamp_ns == 1_700_000_000_250
+    assert frame.frame_id == "map"
+    assert frame.ids[0] == UUID
+    assert frame.label[0] == Label.BICYCLE
+    np.testing.assert_array_equal(frame.xy, [[1.0, 2.0]])
+    assert frame.yaw_valid[0]
+    assert frame.yaw[0] == pytest.approx(np.pi / 2)
+    assert frame.velocity_valid[0]
+    np.testing.assert_allclose(frame.velocity, [[-1.0, 3.0]])
+    assert frame.size_valid[0]
+    np.testing.assert_array_equal(frame.size, [[4.0, 2.0, 1.5]])
+
+
+def test_encode_tracked_writes_the_bytes_of_the_interface():
+    frame = TrackFrame.build(
+        1_700_000_000_250,
+        ids_from_bytes(np.frombuffer(UUID, np.uint8)),
+        [[1.0, 2.0]],
+        label=Label.BUS,
+        yaw=[np.pi / 2],
+        velocity=[[-1.0, 3.0]],
+        size=[[4.0, 2.0, 1.5]],
+    )
+    expected = header(1).raw(UUID).put("f", 1.0).put("I", 1).put("B", Label.BUS).put("f", 1.0)
+    expected.put("d", 1.0, 2.0, 0.0, *yaw_quaternion(90), *[0.0] * 36)
+    twist_at = len(expected.body) + 4
+    expected.put("d", 3.0, 1.0, *[0.0] * 4, *[0.0] * 36, *[0.0] * 6, *[0.0] * 36)
+    put_shape(expected.put("B", AVAILABLE, 0), 0, (4.0, 2.0, 1.5))
+    raw, wanted = encode_tracked(frame), expected.bytes()
+    # The twist went through a rotation: the same to rounding.
+    np.testing.assert_allclose(struct.unpack_from("<2d", raw, twist_at), (3.0, 1.0))
+    assert raw[:twist_at] + raw[twist_at + 16 :] == wanted[:twist_at] + wanted[twist_at + 16 :]
+
+
+def test_what_is_unknown_is_marked_and_comes_back_unknown():
+    frame = TrackFrame.build(5, ids_from_int([1, 2]), [[1.0, 2.0], [np.nan, 4.0]])
+    back, message = decode_tracked(encode_tracked(frame))
+    kinematics = message.objects[0].kinematics
+    assert kinematics.orientation_availability == UNAVAILABLE
+    assert kinematics.pose_with_covariance.pose.orientation.w == 1.0
+    assert np.isnan(kinematics.twist_with_covariance.twist.linear.x)
+    np.testing.assert_array_equal(back.xy, frame.xy)
+    assert not (back.yaw_valid.any() or back.velocity_valid.any() or back.size_valid.any())
+
+
+unit = st.floats(-1e4, 1e4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(min_size=16, max_size=16),
+            st.sampled_from(Label),
+            st.tuples(unit, unit),
+            st.none() | st.floats(-3.1, 3.1),
+            st.none() | st.tuples(unit, unit),
+            st.none() | st.tuples(*[st.floats(0.1, 30)] * 3),
+        ),
+        max_size=4,
+    ),
+    st.integers(0, 2**31 * 10**9 - 1),
+)
+def test_a_frame_survives_the_message(rows, stamp_ns):
+    def column(index, blank):
+        values = np.array([blank if row[index] is None else row[index] for row in rows], float)
+        known = np.array([row[index] is not None for row in rows], bool)
+        return values.reshape(len(rows), *np.shape(blank)), known
+
+    (yaw, yaw_valid), (velocity, velocity_valid) = column(3, 0.0), column(4, (0.0, 0.0))
+    size, size_valid = column(5, (0.0, 0.0, 0.0))
+    frame = TrackFrame(
+        stamp_ns=stamp_ns,
+        frame_id="map",
+        ids=np.array([row[0] for row in rows], "S16"),
+        label=np.array([row[1] for row in rows], np.uint8),
+        xy=np.array([row[2] for row in rows], float).reshape(-1, 2),
+        yaw=yaw,
+        yaw_valid=yaw_valid,
+        velocity=velocity,
+        velocity_valid=velocity_valid,
+        size=size,
+        size_valid=size_valid,
+        group=np.zeros(len(rows), np.int64),
+    )
+    back, _ = decode_tracked(encode_tracked(frame))
+    assert (back.stamp_ns, back.frame_id) == (stamp_ns, "map")
+    for name in ("ids", "label", "xy", "yaw_valid", "velocity_valid", "size", "size_valid"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(frame, name), err_msg=name)
+    np.testing.assert_allclose(back.yaw, frame.yaw, atol=1e-12)
+    np.testing.assert_allclose(back.velocity, frame.velocity, atol=1e-9)
+
+
+@pytest.mark.parametrize(("twist", "yaw_deg"), [((2.0, 1.0), 30), ((-2.0, 1.0), -150)])
+def test_sign_unknown_turns_round_what_would_drive_backwards(twist, yaw_deg):
+    raw = tracked(orientation=yaw_quaternion(30), twist=twist, availability=SIGN_UNKNOWN)
+    frame, _ = decode_tracked(raw)
+    assert frame.yaw_valid[0]
+    assert np.degrees(frame.yaw[0]) == pytest.approx(yaw_deg)
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    np.testing.assert_allclose(frame.velocity[0], [c * twist[0] - s * twist[1], s * twist[0] + c * twist[1]])
+
+
+def test_available_orientation_may_drive_backwards():
+    frame, _ = decode_tracked(tracked(orientation=yaw_quaternion(0), twist=(-2.0, 0.0)))
+    assert frame.yaw[0] == 0.0
+    np.testing.assert_allclose(frame.velocity, [[-2.0, 0.0]])
+
+
+def test_unavailable_orientation_still_turns_the_twist():
+    frame, _ = decode_tracked(tracked(orientation=yaw_quaternion(90), availability=UNAVAILABLE))
+    assert not frame.yaw_valid[0]
+    np.testing.assert_allclose(frame.velocity, [[0.0, 1.0]], atol=1e-15)
+
+
+def test_empty_orientation_is_a_frame_along_the_map():
+    frame, _ = decode_tracked(tracked(orientation=(0.0, 0.0, 0.0, 0.0)))
+    assert not frame.yaw_valid[0]
+    np.testing.assert_array_equal(frame.velocity, [[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_broken_orientation_leaves_yaw_and_velocity_unknown(bad):
+    frame, _ = decode_tracked(tracked(orientation=(0.0, 0.0, bad, 1.0)))
+    assert not frame.yaw_valid[0]
+    assert not frame.velocity_valid[0]
+    assert np.isfinite(frame.yaw).all()
+    assert np.isfinite(frame.velocity).all()
+
+
+@pytest.mark.parametrize("twist", [(np.nan, 0.0), (0.0, np.inf), (1e300, 0.0)])
+def test_broken_twist_leaves_the_velocity_unknown(twist):
+    frame, _ = decode_tracked(tracked(twist=twist))
+    assert frame.yaw_valid[0]
+    assert not frame.velocity_valid[0]
+    np.testing.assert_array_equal(frame.velocity, [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("classes", "label"),
+    [
+        ((), Label.UNKNOWN),
+        (((99, 0.9), (Label.CAR, 0.1)), Label.UNKNOWN),
+        (((Label.CAR, float("nan")), (Label.BUS, 0.1)), Label.BUS),
+        (((Label.CAR, 0.5), (Label.BUS, 0.5)), Label.CAR),
+    ],
+)
+def test_label_is_the_most_probable_class_that_means_something(classes, label):
+    assert decode_tracked(tracked(classes=classes))[0].label[0] == label
+
+
+@pytest.mark.parametrize(
+    ("shape", "known"),
+    [
+        ((1, (0.6, 0.6, 1.8)), True),
+        ((0, (0.0, 0.6, 1.8)), False),
+        ((0, (np.nan, 0.6, 1.8)), False),
+        ((2, (1.0, 1.0, 1.8), [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0)]), False),
+    ],
+)
+def test_size_is_known_for_solid_boxes_and_cylinders(shape, known):
+    assert decode_tracked(tracked(shape=shape))[0].size_valid[0] == known
+
+
+def test_a_message_without_objects():
+    raw = header(0).bytes()
+    frame, message = decode_tracked(raw)
+    assert len(frame) == 0
+    out = encode_predicted(message, prediction_for(frame, np.zeros((0, 2, 3, 2)), 0.5))
+    assert out == raw
+
+
+@pytest.mark.parametrize("end", [0, 3, 4, 10, 40, 500, -1])
+def test_truncated_bytes_are_an_input_error(end):
+    with pytest.raises(InputError, match="TrackedObjects"):
+        decode_tracked(tracked()[:end])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damaged_bytes_are_an_input_error_or_a_frame(data):
+    raw = bytearray(tracked(shape=(2, (1.0, 1.0, 1.8), [(0.0, 0.0, 0.0)])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        frame, _ = decode_tracked(bytes(raw))
+    except InputError:
+        return
+    assert np.isfinite(frame.yaw).all()
+    assert np.isfinite(frame.velocity).all()
+
+
+def test_a_stamp_that_no_header_holds_is_an_input_error():
+    with pytest.raises(InputError, match="stamp"):
+        encode_tracked(TrackFrame.build(2**62, ids_from_int([1]), [[0.0, 0.0]]))
+
+
+def test_predicted_objects_byte_for_byte():
+    """One object, one path of two poses: the layout of the interface, written by hand."""
+    shape = (2, (0.0, 0.0, 1.8), [(0.5, 0.5, 0.0), (1.0, 0.0, 0.25)])
+    classes = ((Label.CAR, 0.25), (Label.TRUCK, 0.5))
+    raw = tracked(classes=classes, shape=shape)
+    frame, message = decode_tracked(raw)
+    out = encode_predicted(message, prediction_for(frame, [[[[2.0, 2.0]]]], 1.0, step_s=0.25))
+
+    expected = put_state(header(1), classes, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0), (1.0, 0.0))
+    expected.put("I", 1, 2).put("d", 1.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
+    expected.put("d", 2.0, 2.0, 3.0, 0.0, 0.0, 0.0, 1.0)
+    expected.put("i", 0).put("I", 250_000_000).put("f", 1.0)
+    assert out == put_shape(expected, *shape).bytes()
+
+
+def test_the_fast_encoding_is_what_the_plain_types_give():
+    rng = np.random.default_rng(0)
+    frame = TrackFrame.build(7, ids_from_int(range(3)), rng.normal(size=(3, 2)), yaw=rng.normal(size=3))
+    _, message = decode_tracked(encode_tracked(frame))
+    mode_valid = np.array([[True] * 4, [True, False, False, True], [False, True, False, False]])
+    probability = mode_valid / mode_valid.sum(axis=1, keepdims=True)
+    prediction = prediction_for(frame, rng.normal(size=(3, 4, 5, 2)), probability, mode_valid)
+    out = encode_predicted(message, prediction)
+    objects = typestore().deserialize_cdr(out, PREDICTED)
+    assert bytes(typestore().serialize_cdr(objects, PREDICTED)) == out
+    assert [len(paths_of(objects, row)) for row in range(3)] == [4, 2, 1]
+
+
+def test_the_input_is_copied_through():
+    raw = tracked(classes=((Label.CAR, 0.25), (99, 0.5)), twist=(np.nan, 1.0))
+    _, message = decode_tracked(raw)
+    objects = answer(raw, np.zeros((1, 1, 3, 2)), 1.0)
+    before, after = message.objects[0], objects.objects[0]
+    assert objects.header == message.header
+    assert bytes(after.object_id.uuid) == UUID
+    assert after.existence_probability == 0.75
+    assert after.classification == before.classification
+    assert after.shape == before.shape
+    pose = after.kinematics.initial_pose_with_covariance
+    assert pose.pose == before.kinematics.pose_with_covariance.pose
+    np.testing.assert_array_equal(pose.covariance, COVARIANCE)
+    assert np.isnan(after.kinematics.initial_twist_with_covariance.twist.linear.x)
+    assert after.kinematics.initial_acceleration_with_covariance.accel.linear.z == 3.0
+
+
+def test_valid_modes_become_paths_the_most_probable_first():
+    paths = np.zeros((1, 4, 2, 2)) + np.arange(4)[:, None, None]
+    objects = answer(tracked(), paths, [0.2, 0.5, 0.0, 0.3], mode_valid=[[True, True, False, True]])
+    found = paths_of(objects)
+    assert [path.path[1].position.x for path in found] == [1.0, 3.0, 0.0]
+    assert [path.confidence for path in found] == pytest.approx([0.5, 0.3, 0.2])
+
+
+def test_at_most_ten_paths_whose_confidences_sum_to_one():
+    probability = np.arange(20.0) / np.arange(20.0).sum()
+    found = paths_of(answer(tracked(), np.zeros((1, 20, 2, 2)), probability))
+    assert len(found) == 10
+    assert found[0].confidence == pytest.approx(19 / sum(range(10, 20)))
+    assert sum(path.confidence for path in found) == pytest.approx(1.0)
+
+
+def test_paths_start_at_the_current_pose_and_point_along_the_way():
+    orientation = yaw_quaternion(20)
+    points = [[1.0, 3.0], [1.01, 3.0], [0.0, 3.0]]
+    found = paths_of(answer(tracked(orientation=orientation), [[points]], 1.0))
+    expected = [[1, 2, 3, 20], [1, 3, 3, 90], [1.01, 3, 3, 90], [0, 3, 3, 180]]
+    np.testing.assert_allclose(np.abs(poses_of(found[0])), expected)
+
+
+@pytest.mark.parametrize("availability", [UNAVAILABLE, SIGN_UNKNOWN])
+def test_without_a_sure_orientation_the_predicted_heading_stands_in(availability):
+    raw = tracked(orientation=yaw_quaternion(180), availability=availability)
+    found = paths_of(answer(raw, [[[[1.0, 2.0]]]], 1.0, heading=np.radians(40)))
+    np.testing.assert_allclose(poses_of(found[0])[:, 3], [40, 40])
+
+
+def test_an_object_without_a_position_still_gets_finite_poses():
+    raw = tracked(position=(np.nan, 2.0, np.nan), orientation=(np.nan, 0.0, 0.0, 1.0))
+    objects = answer(raw, [[[[1.0, 2.0]]]], 1.0)
+    assert np.isfinite(poses_of(paths_of(objects)[0])).all()
+    assert np.isnan(objects.objects[0].kinematics.initial_pose_with_covariance.pose.position.x)
+
+
+def test_time_step_of_more_than_a_second():
+    step = paths_of(answer(tracked(), np.zeros((1, 1, 2, 2)), 1.0, step_s=1.25))[0].time_step
+    assert (step.sec, step.nanosec) == (1, 250_000_000)
+
+
+def test_uneven_times_are_resampled_to_even_ones_of_the_same_horizon():
+    """At 1 m/s along x from (1, 2): where it is at 2/3, 4/3 and 2 s."""
+    points = [[1.5, 2.0], [2.0, 2.0], [3.0, 2.0]]
+    found = paths_of(answer(tracked(), [[points]], 1.0, offset_s=[0.5, 1.0, 2.0]))
+    np.testing.assert_allclose(poses_of(found[0])[:, 0], [1, 1 + 2 / 3, 1 + 4 / 3, 3])
+    assert found[0].time_step.nanosec == 666_666_667
+
+
+def test_at_most_a_hundred_poses_over_the_same_horizon():
+    x = 1.0 + np.arange(1, 199) * 0.1
+    points = np.stack([x, np.full(198, 2.0)], axis=1)
+    found = paths_of(answer(tracked(), [[points]], 1.0, step_s=0.1))
+    poses = poses_of(found[0])
+    assert len(poses) == 100
+    np.testing.assert_allclose(poses[:, 0], 1.0 + np.arange(100) * 0.2)
+    assert found[0].time_step.nanosec == 200_000_000
+
+
+def test_a_prediction_of_other_objects_is_refused():
+    frame, _ = decode_tracked(tracked())
+    _, nobody = decode_tracked(header(0).bytes())
+    with pytest.raises(ValueError, match="1 predictions for 0 objects"):
+        encode_predicted(nobody, prediction_for(frame, np.zeros((1, 1, 1, 2)), 1.0))
+
+
+def test_the_message_type_has_its_upstream_name():
+    assert TRACKED == "autoware_perception_msgs/msg/TrackedObjects"
+    assert PREDICTED == "autoware_perception_msgs/msg/PredictedObjects"

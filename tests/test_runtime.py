@@ -1,0 +1,332 @@
+"""Artefacts that are ours, and all that is not: every wrong file is an ArtefactError."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from trajpred.errors import ArtefactError
+from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
+from trajpred.types import Label
+
+onnx = pytest.importorskip("onnx", reason="the train extra brings onnx, which makes the test models")
+helper, TensorProto = onnx.helper, onnx.TensorProto
+
+METADATA = {
+    "format": FORMAT,
+    "code_version": "0.1",
+    "encoder": "lstm",
+    "features": list(FEATURES),
+    "relation": list(RELATION),
+    "classes": [label.name for label in Label],
+    "offset_s": [0.4, 0.8, 1.2],
+    "modes": 2,
+    "min_observations": 2,
+    "neighbours": 4,
+    "neighbour_radius_m": 10.0,
+    "state": {"h": [5]},
+    "mean": [0.0] * len(FEATURES),
+    "std": [1.0] * len(FEATURES),
+    "trained_on": "nothing",
+    "trained_by": {"epochs": 0},
+}
+
+
+def serialised(graph, metadata=None, **versions):
+    model = helper.make_model(
+        graph, **{"opset_imports": [helper.make_opsetid("", 18)], "ir_version": 9, **versions}
+    )
+    if metadata is not None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = (
+            METADATA_KEY,
+            metadata if isinstance(metadata, str) else json.dumps(metadata),
+        )
+    return model.SerializeToString()
+
+
+def foreign(metadata=None, op="Identity", kind=TensorProto.FLOAT, **versions):
+    """A model of one node that has nothing to do with trajectories."""
+    x, y = (helper.make_tensor_value_info(name, kind, [1]) for name in "xy")
+    return serialised(
+        helper.make_graph([helper.make_node(op, ["x"], ["y"])], "foreign", [x], [y]),
+        metadata,
+        **versions,
+    )
+
+
+def ours(metadata=METADATA):
+    """A small graph with an artefact's inputs and outputs: all stand still, the state counts steps."""
+    floating, whole, boolean = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    inputs = {
+        "steps": (floating, ["N", "T", len(FEATURES)]),
+        "mask": (boolean, ["N", "T"]),
+        "label": (whole, ["N"]),
+        "speed": (floating, ["N"]),
+        "select": (whole, ["M"]),
+        "near_rows": (whole, ["M", "J"]),
+        "near_mask": (boolean, ["M", "J"]),
+        "near_relation": (floating, ["M", "J", len(RELATION)]),
+        "h": (floating, ["N", 5]),
+    }
+    outputs = {
+        "paths": (floating, ["M", 2, 3, 2]),
+        "probability": (floating, ["M", 2]),
+        "spread": (floating, ["M", 2, 3]),
+        "h_next": (floating, ["N", 5]),
+    }
+    nodes = [helper.make_node("Shape", ["select"], ["count"])]
+    constants = [helper.make_tensor("one", whole, [1], [1])]
+    for name, tail, value in (
+        ("paths", [2, 3, 2], 0.0),
+        ("probability", [2], 0.5),
+        ("spread", [2, 3], 1.0),
+    ):
+        constants.append(helper.make_tensor(f"{name}_tail", whole, [len(tail)], tail))
+        nodes.append(helper.make_node("Concat", ["count", f"{name}_tail"], [f"{name}_shape"], axis=0))
+        fill = helper.make_tensor("value", floating, [1], [value])
+        nodes.append(helper.make_node("ConstantOfShape", [f"{name}_shape"], [name], value=fill))
+    nodes += [
+        helper.make_node("Cast", ["mask"], ["seen"], to=floating),
+        helper.make_node("ReduceSum", ["seen", "one"], ["taken"], keepdims=1),
+        helper.make_node("Add", ["h", "taken"], ["h_next"]),
+    ]
+    values = [
+        [helper.make_tensor_value_info(n, *about) for n, about in side.items()] for side in (inputs, outputs)
+    ]
+    return serialised(helper.make_graph(nodes, "ours", *values, initializer=constants), metadata)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.onnx"
+
+
+def assert_refused(path, content=None, match=None):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtefactError, match=match) as refused:
+        OnnxModel.load(path, provider="cpu")
+    assert str(path) in str(refused.value)  # says which file
+
+
+@pytest.mark.parametrize("provider", ["auto", "cpu"])
+def test_an_artefact_says_what_it_was_made_for(path, provider):
+    path.write_bytes(seal(ours()))
+    info = OnnxModel.load(str(path), provider=provider).info
+    assert info.features == FEATURES
+    assert info.relation == RELATION
+    assert info.classes == tuple(label.name for label in Label)
+    assert info.offset_s == (0.4, 0.8, 1.2)
+    assert info.state == {"h": (5,)}
+    assert (info.modes, info.min_observations, info.neighbours, info.neighbour_radius_m) == (
+        2,
+        2,
+        4,
+        10.0,
+    )
+    assert json.loads(info.to_json()) == METADATA
+    assert ModelInfo.from_json(info.to_json(), path) == info
+
+
+def test_an_artefact_runs(path):
+    path.write_bytes(seal(ours()))
+    model = OnnxModel.load(path)
+    near = Neighbours(
+        np.zeros((2, 4), np.int64), np.zeros((2, 4), bool), np.zeros((2, 4, len(RELATION)), np.float32)
+    )
+    forecast, state = model.run(
+        np.zeros((3, 2, len(FEATURES)), np.float32),
+        np.array([[True, True], [False, True], [False, False]]),
+        np.zeros(3, np.uint8),
+        np.zeros(3),
+        {"h": np.zeros((3, 5), np.float32)},
+        np.array([2, 0]),
+        near,
+    )
+    assert forecast.paths.shape == (2, 2, 3, 2)
+    assert forecast.probability.tolist() == [[0.5, 0.5]] * 2
+    assert forecast.spread.shape == (2, 2, 3)
+    assert state["h"].tolist() == [[2.0] * 5, [1.0] * 5, [0.0] * 5]
+
+
+def test_a_sealed_model_is_an_ordinary_onnx_file(path):
+    path.write_bytes(seal(ours()))
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(props[METADATA_KEY]) == METADATA
+    assert model.graph.node[0].op_type == "Shape"
+    assert onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"]).get_outputs()
+
+
+def test_sealing_only_appends():
+    model = ours()
+    assert seal(model).startswith(model)
+    assert seal(model) == seal(model)
+
+
+def test_a_missing_file(path):
+    assert_refused(path)
+
+
+def test_a_folder(tmp_path):
+    assert_refused(tmp_path)
+
+
+def test_an_empty_file(path):
+    assert_refused(path, b"")
+
+
+@pytest.mark.parametrize("size", [1, 50, 100, 5000])
+def test_random_bytes(path, size):
+    assert_refused(path, np.random.default_rng(size).bytes(size))
+
+
+def test_an_ordinary_model_of_somebody_else(path):
+    assert_refused(path, foreign(), match="not a trajpred model")
+
+
+def test_our_own_model_that_was_never_sealed(path):
+    assert_refused(path, ours())
+
+
+def test_a_pickle_is_not_loaded(path):
+    assert_refused(path, b"\x80\x04\x8c\x08builtins\x8c\x05print\x93)R.")
+
+
+def test_any_changed_byte_is_noticed(path):
+    sealed = seal(ours())
+    trailer = len(sealed) - len(ours())
+    rng = np.random.default_rng(0)
+    # Everywhere, and each kind of byte of the seal itself.
+    positions = {0, 1, len(sealed) - 1, *rng.integers(0, len(sealed), 50).tolist()}
+    positions |= set(range(len(sealed) - trailer - 1, len(sealed), 5))
+    for position in sorted(positions):
+        changed = bytearray(sealed)
+        changed[position] ^= 1 << int(rng.integers(8))
+        assert_refused(path, bytes(changed))
+
+
+def test_any_truncation_is_noticed(path):
+    sealed = seal(ours())
+    for length in {
+        0,
+        1,
+        10,
+        len(sealed) // 2,
+        *range(len(sealed) - 90, len(sealed), 7),
+        len(sealed) - 1,
+    }:
+        assert_refused(path, sealed[:length])
+
+
+def test_appended_bytes_are_noticed(path):
+    for more in (b"\n", b"\0" * 100, seal(ours())[:50]):
+        assert_refused(path, seal(ours()) + more)
+
+
+def test_a_seal_on_another_model_is_noticed(path):
+    sealed, other = seal(ours()), foreign(METADATA)
+    assert_refused(path, other + sealed[len(ours()) :], match="damaged")
+
+
+def test_a_sealed_model_without_metadata(path):
+    assert_refused(path, seal(foreign()))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"trajpred"', "{}"])
+def test_metadata_that_is_no_description(path, text):
+    assert_refused(path, seal(foreign(text)))
+
+
+def test_another_format(path):
+    assert_refused(path, seal(ours({**METADATA, "format": "trajpred-model-0"})), match="trajpred-model-0")
+
+
+@pytest.mark.parametrize("name", ["features", "relation", "classes"])
+def test_another_list_of_inputs(path, name):
+    assert_refused(path, seal(ours({**METADATA, name: METADATA[name][:-1]})), match=name)
+    assert_refused(path, seal(ours({**METADATA, name: METADATA[name][::-1]})), match=name)
+
+
+@pytest.mark.parametrize("name", sorted(METADATA))
+def test_metadata_with_a_field_missing(path, name):
+    assert_refused(path, seal(ours({k: v for k, v in METADATA.items() if k != name})))
+
+
+def test_metadata_with_a_field_too_many(path):
+    assert_refused(path, seal(ours({**METADATA, "colour": "red"})))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features", 5),
+        ("features", None),
+        ("offset_s", None),
+        ("state", [1]),
+        ("state", {"h": 4}),
+        ("modes", "two"),
+        ("neighbour_radius_m", "near"),
+        ("min_observations", None),
+        ("offset_s", []),
+        ("offset_s", [0.8, 0.4, 1.2]),
+        ("modes", 0),
+    ],
+    ids=str,
+)
+def test_metadata_of_the_wrong_kind(path, name, value):
+    assert_refused(path, seal(ours({**METADATA, name: value})))
+
+
+def test_metadata_that_contradicts_the_graph(path):
+    # Another number of paths or times, or another state, than the graph gives.
+    for change in ({"modes": 3}, {"offset_s": [0.4]}, {"state": {"h": [6]}}, {"state": {"c": [5]}}):
+        assert_refused(path, seal(ours({**METADATA, **change})))
+
+
+def test_a_foreign_graph_with_our_metadata(path):
+    assert_refused(path, seal(foreign(METADATA)))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 99, b"\0" * 99, b"GIF89a"], ids=repr)
+def test_sealed_bytes_that_are_no_model(path, content):
+    assert_refused(path, seal(content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"op": "NoSuchOperator"}, id="unknown-operator"),
+        pytest.param({"opset_imports": [helper.make_opsetid("", 999)]}, id="opset-of-the-future"),
+        pytest.param({"ir_version": 999}, id="format-of-the-future"),
+        pytest.param({"op": "Sinh", "kind": TensorProto.DOUBLE}, id="type-without-a-kernel"),
+    ],
+)
+def test_a_sealed_model_that_onnxruntime_cannot_run(path, content):
+    assert_refused(path, seal(foreign(METADATA, **content)))
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"), [("cuda", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+def test_a_provider_that_is_not_here_is_refused_with_what_is(path, provider, name):
+    available = onnxruntime.get_available_providers()
+    if name in available:
+        pytest.skip(f"this onnxruntime has {name}")
+    path.write_bytes(seal(ours()))
+    with pytest.raises(ArtefactError) as refused:
+        OnnxModel.load(path, provider=provider)
+    message = str(refused.value)
+    assert name in message
+    assert all(one in message for one in available)
+
+
+def test_the_provider_in_use_is_told(path):
+    path.write_bytes(seal(ours()))
+    assert OnnxModel.load(path, provider="cpu").provider == "CPUExecutionProvider"

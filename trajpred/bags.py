@@ -1,0 +1,183 @@
+"""Recorded logs (rosbag2: MCAP or sqlite3) as serialized messages, read and written without ROS."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import apsw
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+
+from trajpred.errors import InputError
+from trajpred.messages import TRACKED, typestore
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError
+
+_SINGLE_FILES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
+
+# What rosbags' parsers are seen to raise on damaged files, by its own name or not.
+_DAMAGE = (
+    ReaderError,
+    apsw.Error,
+    ZstdError,
+    struct.error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def read_raw(path: Path, topic: str | None = None) -> Iterator[tuple[str, int, bytes]]:
+    """(topic, receive stamp in ns, CDR bytes) of every TrackedObjects of a log, in order of receipt.
+
+    path: a rosbag2 folder, or a single .mcap or .db3 file. The one topic of that type is found by
+    itself; topic names one of several. Raises InputError for what is not a log or is damaged, with
+    the number of the message (from 0) that cannot be read, and if there is no such topic, or several.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such log")
+    for file in path.glob("*.db3") if path.is_dir() else [path]:
+        if file.suffix == ".db3":
+            _check_whole(file)
+    place = ""
+    try:
+        with Reader(path) as reader:
+            messages = reader.messages(_choose(path, reader.connections, topic))
+            place = "message 0: "
+            for number, (connection, stamp_ns, raw) in enumerate(messages):
+                yield connection.topic, stamp_ns, bytes(raw)
+                place = f"message {number + 1}: "
+    except _DAMAGE as error:
+        why = str(error).rstrip(".") or type(error).__name__
+        raise InputError(
+            f"{path}: {place}not a rosbag2 log, or a damaged one: {why} "
+            "(a recording that was cut off: `mcap recover` or `ros2 bag reindex` may mend it)"
+        ) from error
+
+
+def _choose(path: Path, connections: list[Connection], topic: str | None) -> list[Connection]:
+    """The connections of the one topic of tracked objects."""
+    tracked = [c for c in connections if c.msgtype == TRACKED]
+    topics = sorted({c.topic for c in tracked})
+    if topic is None and len(topics) > 1:
+        raise InputError(f"{path}: several topics of {TRACKED}, name one: {', '.join(topics)}")
+    chosen = [c for c in tracked if c.topic == (topic or topics[0])]
+    if not chosen:
+        there = ", ".join(sorted(f"{c.topic} ({c.msgtype})" for c in connections)) or "no topic at all"
+        wanted = f"topic {topic} of" if topic else "topic of"
+        raise InputError(f"{path}: no {wanted} {TRACKED}; there is {there}")
+    for connection in chosen:
+        form = getattr(connection.ext, "serialization_format", None)
+        if form != "cdr":
+            raise InputError(f"{path}: {connection.topic} is serialized as {form}, only cdr is understood")
+    return chosen
+
+
+def _check_whole(file: Path) -> None:
+    """Raises InputError if an sqlite file was cut off; sqlite itself fills its last page with zeros."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(100)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    page, pages = (int.from_bytes(head[at : at + size], "big") for at, size in ((16, 2), (28, 4)))
+    counted = head[24:28] == head[92:96]  # or else the page count was not kept
+    if counted and file.stat().st_size < (65536 if page == 1 else page) * pages:
+        raise InputError(f"{file}: a damaged log: it is shorter than it says")
+
+
+class LogWriter:
+    """A new log; use as a context manager. It appears at its path, whole, when the block ends well.
+
+    path: ending in .mcap or .db3, that single file; otherwise a rosbag2 folder (MCAP). Raises
+    InputError if there is something already (with overwrite: something else than a log), and if it
+    cannot be written. Until the end all is in a temporary folder beside it, which never stays.
+    """
+
+    def __init__(self, path: Path, overwrite: bool = False) -> None:
+        self.path = path
+        self._single = path.suffix in _SINGLE_FILES
+        self._topics: dict[str, Connection] = {}
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; choose another name, or ask to overwrite it")
+        if path.exists() and not (path if self._single else path / "metadata.yaml").is_file():
+            raise InputError(f"{path}: is something else than such a log, so it is not overwritten")
+
+    def __enter__(self) -> LogWriter:
+        storage = _SINGLE_FILES.get(self.path.suffix, StoragePlugin.MCAP)
+        # The storage file is named after the folder it is written in; the last step is a rename.
+        name = self.path.stem if self._single else self.path.name
+        with self._reported():
+            self._work = Path(
+                tempfile.mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".tmp")
+            )
+        try:
+            with self._reported():
+                self._writer = Writer(self._work / name, version=9, storage_plugin=storage)
+                self._writer.open()
+        except InputError:
+            shutil.rmtree(self._work, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is not None:
+                self._writer.abort()
+                return
+            with self._reported():
+                self._writer.close()
+                self._install()
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def add_topic(self, topic: str, msgtype: str) -> None:
+        """Announces a topic, before its first message; msgtype like `package/msg/Name`."""
+        with self._reported():
+            self._topics[topic] = self._writer.add_connection(topic, msgtype, typestore=typestore())
+
+    def write(self, topic: str, stamp_ns: int, raw: bytes) -> None:
+        """One serialized message of an announced topic, received at stamp_ns (not before 1970)."""
+        if stamp_ns < 0:
+            raise InputError(f"{self.path}: a log cannot hold the negative stamp {stamp_ns} ns")
+        with self._reported():
+            self._writer.write(self._topics[topic], stamp_ns, raw)
+
+    def _install(self) -> None:
+        made = self._writer.path
+        if self._single:
+            made /= f"{made.name}{self.path.suffix}"
+        if self.path.is_dir():
+            self.path.rename(self._work / "replaced")
+        made.replace(self.path)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"{self.path}: cannot be written: {why}") from error

@@ -1,0 +1,319 @@
+"""The command line: `trajpred train | export | evaluate | replay | plot | ablate | demo`.
+
+Nothing heavy is imported before a command runs, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from trajpred.config import ModelConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.errors import InputError, MissingExtraError, TrajpredError
+
+if TYPE_CHECKING:
+    from trajpred.windows import DataSource, Windows
+
+
+def train(
+    data: str,
+    out: Path,
+    fold: str | None = None,
+    model: ModelConfig = ModelConfig(),  # noqa: B008 - frozen
+    training: TrainingConfig = TrainingConfig(),  # noqa: B008
+    protocol: Protocol | None = None,
+    phases: int = 1,
+    data_root: Path | None = None,
+) -> None:
+    """Train a model; an interrupted run goes on where it was.
+
+    Args:
+        data: Data name with {fold} and {split} to fill in, e.g. eth_ucy:{fold}:{split}.
+        out: Folder of the run: checkpoints, log, settings.
+        fold: What replaces {fold} in the data name.
+        model: The network.
+        training: The training run.
+        protocol: Time grid and lengths of windows, for tables and logs; a benchmark has its own.
+        phases: Cut recordings that are faster than the grid at this many phases of it.
+        data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+    """
+    learn = _learn()
+    names = {split: _fill(data, fold, split) for split in ("train", "val")}
+    sources = {split: _open(name, data_root) for split, name in names.items()}
+    run = learn.fit(
+        names["train"],
+        _windows(sources["train"], protocol, phases),
+        _windows(sources["val"], protocol, 1),
+        model,
+        training,
+        out,
+    )
+    print(f"{out}: trained on {run.data} in {run.seconds:.0f} s, best score on val {run.score:.4f} m")
+    print(f"next: trajpred export {out} --out {out.name}.onnx")
+
+
+def export(run: Path, out: Path) -> None:
+    """Export a run's best checkpoint to an artefact, checked against torch.
+
+    Args:
+        run: Folder of a training run.
+        out: The artefact to write.
+    """
+    _learn()
+    from trajpred.learn.export import export as to_onnx
+
+    info = to_onnx(run, out)
+    print(f"{out}: {info.encoder}, K = {info.modes}, {len(info.offset_s)} steps to {info.offset_s[-1]:g} s")
+
+
+def evaluate(
+    model: str,
+    data: str,
+    data_root: Path | None = None,
+    json: str | None = None,
+    predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
+) -> None:
+    """Score an artefact or a baseline on recordings, through the streaming predictor.
+
+    Args:
+        model: An artefact's path, or cv, ctrv, kalman.
+        data: Data name (eth_ucy:zara1:test, vru:test, ...) or the path of a table or log.
+        data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+        json: Write the scores as JSON to this file, or to standard output with "-".
+        predictor: Bounds of the streaming predictor.
+    """
+    from trajpred.evaluate import evaluate as score
+    from trajpred.progress import bar
+
+    source = _open(data, data_root)
+    scores = score(model, source, config=predictor, progress=bar)
+    if json == "-":
+        print(_json(scores))
+    else:
+        _print_scores(scores)
+    if json not in (None, "-"):
+        _write_text(Path(str(json)), _json(scores) + "\n")
+
+
+def replay(
+    model: str,
+    log: Path,
+    out: Path,
+    topic: str | None = None,
+    overwrite: bool = False,
+    predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
+) -> None:
+    """Predict every message of a recorded rosbag2 log into a new log; needs no ROS.
+
+    Args:
+        log: rosbag2 folder, .mcap or .db3 with a topic of TrackedObjects.
+        model: An artefact's path, or cv, ctrv, kalman.
+        out: The log to write: .mcap, .db3, or a folder.
+        topic: Which topic, if the log has several.
+        overwrite: Replace `out` if it exists.
+        predictor: Bounds of the streaming predictor.
+    """
+    from trajpred.evaluate import make_predictor
+    from trajpred.replay import replay as run
+
+    done = run(make_predictor(model, predictor), log, out, topic=topic, overwrite=overwrite)
+    by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
+    print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
+
+
+def plot(
+    model: str,
+    data: str,
+    out: Path,
+    pick: Literal["typical", "worst", "best", "random"] = "typical",
+    count: int = 6,
+    seed: int = 0,
+    data_root: Path | None = None,
+) -> None:
+    """Draw predictions: history, paths by probability, and what then happened.
+
+    Args:
+        model: An artefact's path, or cv, ctrv, kalman.
+        data: Data name or the path of a table or log.
+        out: Picture to write: .png, .svg or .pdf.
+        pick: Which agents, by the error of their best path among those that move.
+        count: How many.
+        seed: For random picks.
+        data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+    """
+    from trajpred.cases import pick_cases
+    from trajpred.evaluate import make_predictor
+    from trajpred.viz import draw_predictions
+
+    source = _open(data, data_root)
+    cases = pick_cases(make_predictor(model, protocol=source.protocol), source, pick, count, seed)
+    draw_predictions(cases, out, f"{Path(model).name} on {data}: {pick}")
+    print(out)
+
+
+def ablate(
+    data: str,
+    out: Path,
+    fold: str | None = None,
+    encoders: list[str] = ["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_of_steps"],  # noqa: B006
+    model: ModelConfig = ModelConfig(),  # noqa: B008
+    training: TrainingConfig = TrainingConfig(),  # noqa: B008
+    data_root: Path | None = None,
+) -> None:
+    """Train every encoder with the same budget and show what sets them apart.
+
+    Args:
+        data: Data name with {fold} and {split} to fill in.
+        out: Folder for the runs, ablation.json, ablation.md and ablation.png.
+        fold: What replaces {fold} in the data name.
+        encoders: Which encoders.
+        model: The network, but for its encoder.
+        training: The training run, the same for each.
+        data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+    """
+    _learn()
+    from trajpred.learn.ablate import ablate as run
+
+    windows = {
+        split: _windows(_open(_fill(data, fold, split), data_root), None, 1)
+        for split in ("train", "val", "test")
+    }
+    print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))
+
+
+def demo(out: Path = Path("demo"), seed: int = 0) -> None:
+    """Generate a small scene, train on it for about a minute, export, replay, score and draw.
+
+    Args:
+        out: Folder for everything that is made.
+        seed: Of the scene and of the training.
+    """
+    _learn()
+    from trajpred.demo import demo as run
+
+    run(out, seed)
+
+
+COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
+    train: (),
+    export: ("run",),
+    evaluate: (),
+    replay: ("log",),
+    plot: (),
+    ablate: (),
+    demo: (),
+}
+"""Each command with its positional arguments; all others are options."""
+
+
+def _learn() -> Any:
+    """The training room; its libraries are an extra."""
+    try:
+        from trajpred.learn import train as room
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "train") from None
+    return room
+
+
+def _fill(data: str, fold: str | None, split: str) -> str:
+    if "{fold}" in data and fold is None:
+        raise InputError(f"{data}: which fold? Add --fold, e.g. --fold zara1")
+    if "{split}" not in data:
+        raise InputError(f"{data}: where does the split go? Write {{split}} in the name, e.g. vru:{{split}}")
+    return data.replace("{fold}", fold or "").replace("{split}", split)
+
+
+def _open(name: str, root: Path | None) -> DataSource:
+    from data_tools.catalog import open_data
+
+    return open_data(name, root)
+
+
+def _windows(source: DataSource, protocol: Protocol | None, phases: int) -> Windows:
+    from trajpred.evaluate import scored_only
+    from trajpred.windows import cut
+
+    return scored_only(cut(source.scenes, protocol or source.protocol, phases), source)
+
+
+def _json(values: Any) -> str:
+    import json
+
+    return json.dumps(values, indent=2, allow_nan=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    """The headline as a table: all, moving, waiting, then each class."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres"
+    table = Table("", "n", "most probable path", "best of 6", "best of 20", title=title)
+    groups = {"all": {"n": scores["n"], **scores["metrics"]}}
+    groups |= {name: scores[name] for name in ("moving", "waiting")} | scores["per_class"]
+    if scores["pixels"]["n"]:
+        groups["all, in pixels"] = scores["pixels"]
+    for name, group in groups.items():
+        if group["n"]:
+            pairs = (("ade_1", "fde_1"), ("min_ade_6", "min_fde_6"), ("min_ade_20", "min_fde_20"))
+            table.add_row(name, str(group["n"]), *(f"{group[a]:.3f}/{group[f]:.3f}" for a, f in pairs))
+    Console().print(table)
+
+
+def parser() -> Any:
+    """The argument parser of every command."""
+    from jsonargparse import ArgumentParser
+
+    from trajpred import __version__
+
+    main_parser = ArgumentParser(prog="trajpred", description=__doc__.split("\n")[0], version=__version__)
+    commands = main_parser.add_subcommands(required=True, dest="command")
+    for function, positional in COMMANDS.items():
+        summary = (function.__doc__ or "").split("\n")[0]
+        sub = ArgumentParser(description=summary)
+        sub.add_argument("--config", action="config", help="YAML file with any of these settings.")
+        for name in positional:
+            sub.add_argument(name, type=Path)
+        sub.add_function_arguments(function, skip=set(positional), as_positional=False, as_group=False)
+        commands.add_subcommand(function.__name__, sub, help=summary)
+    return main_parser
+
+
+def _underscored(word: str) -> str:
+    """--data-root is --data_root: options may be spelt either way."""
+    name, equals, value = word.partition("=")
+    return (name[:2] + name[2:].replace("-", "_") if name.startswith("--") else name) + equals + value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a user's error is one line on standard error and exit code 2."""
+    reader = parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    settings = reader.instantiate_classes(reader.parse_args([_underscored(word) for word in given]))
+    chosen = settings[settings.command].as_dict()
+    chosen.pop("config", None)
+    command = next(f for f in COMMANDS if f.__name__ == settings.command)
+    try:
+        command(**chosen)
+    except TrajpredError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

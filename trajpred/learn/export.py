@@ -1,0 +1,183 @@
+"""From a training run to the artefact that the runtime loads: one ONNX file, checked against torch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from trajpred import __version__
+from trajpred.errors import ArtefactError
+from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.learn.model import TrajectoryModel
+from trajpred.learn.train import Run, load_model
+from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
+from trajpred.types import Label
+
+TOLERANCE_M = 1e-4
+INPUTS = ("steps", "mask", "label", "speed", "select", "near_rows", "near_mask", "near_relation")
+OUTPUTS = ("paths", "probability", "spread")
+
+
+class _Graph(nn.Module):
+    """The model with flat inputs and outputs, as ONNX wants them."""
+
+    def __init__(self, model: TrajectoryModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        steps: Tensor,
+        mask: Tensor,
+        label: Tensor,
+        speed: Tensor,
+        select: Tensor,
+        near_rows: Tensor,
+        near_mask: Tensor,
+        near_relation: Tensor,
+        *state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """See TrajectoryModel.forward; probability instead of logits."""
+        futures, after = self.model(
+            steps, mask, state, label, speed, select, near_rows, near_mask, near_relation
+        )
+        return futures.paths, torch.softmax(futures.logits, dim=-1), futures.spread, *after
+
+
+def export(run_folder: Path, out: Path) -> ModelInfo:
+    """Write the run's best model to `out`, whole or not at all.
+
+    Raises ArtefactError if ONNX and torch disagree by more than TOLERANCE_M anywhere.
+    """
+    model, run = load_model(run_folder)
+    info = describe(model, run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(out.name + ".tmp")
+    try:
+        draft.write_bytes(seal(to_onnx(model, info)))
+        check_parity(model, OnnxModel.load(draft, provider="cpu"))
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return info
+
+
+def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
+    """What the artefact will say of itself."""
+    config = model.config
+    shortened = run.training["history_dropout"] > 0
+    return ModelInfo(
+        format=FORMAT,
+        code_version=__version__,
+        encoder=config.encoder,
+        features=FEATURES,
+        relation=RELATION,
+        classes=tuple(label.name for label in Label),
+        offset_s=tuple(run.offset_s),
+        modes=config.modes,
+        min_observations=1 if shortened else 2,
+        neighbours=config.neighbours.count,
+        neighbour_radius_m=config.neighbours.radius_m,
+        state=model.state_shapes,
+        mean=tuple(model.mean.tolist()),
+        std=tuple(model.std.tolist()),
+        trained_on=run.data,
+        trained_by={"model": run.model, "training": run.training, "score": run.score},
+    )
+
+
+def sample(
+    model: TrajectoryModel, agents: int, steps: int, seed: int = 0
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Random inputs by name, with partly empty masks, and a random state."""
+    draw = torch.Generator().manual_seed(seed)
+    width = max(model.config.neighbours.count, 1)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=draw)
+
+    def rows(*shape: int) -> Tensor:
+        return torch.randint(0, agents, shape, generator=draw)
+
+    inputs = (
+        model.mean + (rand(agents, steps, len(FEATURES)) - 0.5) * 4 * model.std,
+        rand(agents, steps) < 0.7,
+        torch.randint(0, len(Label), (agents,), generator=draw),
+        rand(agents) * 10,
+        rows(agents),
+        rows(agents, width),
+        rand(agents, width) < 0.5,
+        (rand(agents, width, len(RELATION)) - 0.5) * 10,
+    )
+    state = tuple(torch.zeros(agents, *shape) for shape in model.state_shapes.values())
+    return dict(zip(INPUTS, inputs, strict=True)), state
+
+
+def to_onnx(model: TrajectoryModel, info: ModelInfo) -> bytes:
+    """The serialised graph with its metadata, not yet sealed."""
+    agents, steps, decoded = Dim("agents"), Dim("steps"), Dim("decoded")
+    inputs, state = sample(model, agents=5, steps=3)
+    inputs = {**inputs, **{k: inputs[k][:4] for k in INPUTS[4:]}}  # decode fewer than all
+    shapes: tuple[object, ...] = (
+        {0: agents, 1: steps},
+        {0: agents, 1: steps},
+        {0: agents},
+        {0: agents},
+        *({0: decoded} for _ in INPUTS[4:]),
+        tuple({0: agents} for _ in state),
+    )
+    names = list(model.state_shapes)
+    for chatty in ("torch.onnx", "onnx_ir", "onnxscript"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # about the exporter's own internals
+        program = torch.onnx.export(
+            _Graph(model),
+            (*inputs.values(), *state),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=[*INPUTS, *names],
+            output_names=[*OUTPUTS, *(f"{name}_next" for name in names)],
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    del proto.metadata_props[:]
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, info.to_json()
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
+    """The largest difference between ONNX and torch, over 1, 7 and 300 agents with partly empty masks.
+
+    Paths and spread in metres, probability and state without unit; ArtefactError above TOLERANCE_M.
+    """
+    worst = 0.0
+    for agents, steps in ((1, 1), (7, 3), (300, 8)):
+        inputs, state = sample(model, agents, steps, seed=agents)
+        with torch.no_grad():
+            expected = _Graph(model)(*inputs.values(), *state)
+        arrays = {name: value.numpy() for name, value in inputs.items()}
+        forecast, after = onnx.run(
+            arrays["steps"],
+            arrays["mask"],
+            arrays["label"].astype(np.uint8),
+            arrays["speed"],
+            {name: part.numpy() for name, part in zip(model.state_shapes, state, strict=True)},
+            arrays["select"],
+            Neighbours(arrays["near_rows"], arrays["near_mask"], arrays["near_relation"]),
+        )
+        found = (*forecast, *(after[name] for name in model.state_shapes))
+        for ours, theirs in zip(found, expected, strict=True):
+            worst = max(worst, float(np.abs(ours - theirs.numpy()).max(initial=0.0)))
+    if not worst <= TOLERANCE_M:
+        raise ArtefactError(f"ONNX and torch differ by {worst:.2g} m, more than {TOLERANCE_M} m")
+    return worst

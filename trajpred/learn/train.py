@@ -1,0 +1,248 @@
+"""Training with Lightning: back-propagation through time, checkpointed by `val`, resumable.
+
+A run folder holds run.json (what is trained on what), last.ckpt (to resume from), best.ckpt (lowest
+validation score, averaged weights) and the log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import sys
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from trajpred import __version__
+from trajpred.config import ModelConfig, TrainingConfig
+from trajpred.errors import InputError, MissingExtraError
+from trajpred.learn.data import Batch, Batches, fit_grid
+from trajpred.learn.losses import distances, losses
+from trajpred.learn.model import Futures, TrajectoryModel
+from trajpred.windows import Windows
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What run.json says: names of the data and all settings; seconds and score once it has finished."""
+
+    data: str
+    model: dict[str, Any]
+    training: dict[str, Any]
+    offset_s: list[float]
+    code_version: str
+    seconds: float | None = None
+    score: float | None = None
+    epochs_done: int = 0
+
+    @classmethod
+    def read(cls, out: Path) -> Run:
+        """Raises InputError if the folder is not a run."""
+        path = out / RUN_FILE
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (OSError, json.JSONDecodeError, TypeError) as error:
+            raise InputError(
+                f"{path}: not a training run ({error}): make one with `trajpred train`"
+            ) from None
+
+    def write(self, out: Path) -> None:
+        """Written whole or not at all."""
+        draft = out / (RUN_FILE + ".tmp")
+        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.replace(out / RUN_FILE)
+
+    def same_work(self, other: Run) -> bool:
+        """Whether the other run can be resumed as this one."""
+        return (self.data, self.model, self.training) == (other.data, other.model, other.training)
+
+
+class Training(LightningModule):
+    """One training run of a TrajectoryModel on windows."""
+
+    def __init__(self, model: TrajectoryModel, train: Windows, val: Windows, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        near = model.config.neighbours
+        self._train = Batches(train, near, config)
+        self._val = Batches(val, near, None)
+        self.total_steps = len(self._train) * config.epochs
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The epoch's batches, the same ones after a resume."""
+        self._train.epoch = self.current_epoch
+        return DataLoader(self._train, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Every window of val, as it is."""
+        return DataLoader(self._val, batch_size=None)
+
+    def temperature_m(self) -> float:
+        """Winner-takes-all temperature: falls quadratically to zero over anneal_share of the run."""
+        left = 1.0 - self.global_step / max(1.0, self.config.anneal_share * self.total_steps)
+        return self.config.anneal_from_m * max(0.0, left) ** 2
+
+    def _futures(self, batch: Batch) -> Futures:
+        state = self.model.new_state(len(batch.steps))
+        futures: Futures = self.model(
+            batch.steps,
+            batch.mask,
+            state,
+            batch.label,
+            batch.speed,
+            batch.select,
+            batch.near_rows,
+            batch.near_mask,
+            batch.near_relation,
+        )[0]
+        return futures
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """The weighted sum of the three losses."""
+        config = self.config
+        parts = losses(self._futures(batch), batch.truth, self.temperature_m(), config.endpoint_weight)
+        for name, value in parts._asdict().items():
+            self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.select))
+        return parts.path + config.classify_weight * parts.classify + config.spread_weight * parts.spread
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient norm before clipping: where it explodes, clipping is what saves the run."""
+        norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+        self.log("train/gradient_norm", torch.linalg.vector_norm(torch.stack(norms)))
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Errors in metres; `val/score` is what checkpoints are picked by."""
+        futures = self._futures(batch)
+        gap = distances(futures, batch.truth)  # (M, K, S)
+        first = gap[torch.arange(len(gap)), futures.logits.argmax(dim=1)]
+        best_path, best_end = gap.mean(-1).amin(1).mean(), gap[..., -1].amin(1).mean()
+        values = {
+            "min_ade": best_path,
+            "min_fde": best_end,
+            "ade_1": first.mean(),
+            "fde_1": first[:, -1].mean(),
+            "score": best_path + self.config.endpoint_weight * best_end,
+        }
+        for name, value in values.items():
+            self.log(f"val/{name}", value, prog_bar=name.startswith("min"), batch_size=len(gap))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, one cycle of the learning rate."""
+        config = self.config
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=self.total_steps + 1, pct_start=0.05
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def fit(
+    name: str,
+    train: Windows,
+    val: Windows,
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    progress: bool = True,
+) -> Run:
+    """Train, or go on with a run that was interrupted; a finished run is returned as it is.
+
+    name says what the windows are. Raises InputError if `out` holds a run with other settings.
+    """
+    run = Run(name, asdict(model_config), asdict(config), train.protocol.offset_s, __version__)
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / RUN_FILE).exists():
+        earlier = Run.read(out)
+        if not run.same_work(earlier):
+            raise InputError(f"{out}: holds a run with other settings: choose another --out or remove it")
+        if earlier.seconds is not None:
+            return earlier
+    run.write(out)
+    started = time.monotonic()
+    _prepare(config)
+    model = TrajectoryModel(model_config, fit_grid(train, model_config, config.seed))
+    best = ModelCheckpoint(
+        dirpath=out, filename="best", monitor="val/score", enable_version_counter=False, save_last=True
+    )
+    callbacks: list[Callback] = [best, EMAWeightAveraging(decay=config.ema_decay)]
+    if progress:
+        callbacks.append(RichProgressBar(leave=False))
+    trainer = Trainer(
+        accelerator="auto",
+        max_epochs=config.epochs,
+        gradient_clip_val=config.clip_norm,
+        callbacks=callbacks,
+        logger=_logger(config, out),
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        deterministic=True,
+    )
+    last = out / "last.ckpt"
+    resume = str(last) if last.exists() else None
+    trainer.fit(Training(model, train, val, config), ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    score = float(best.best_model_score) if best.best_model_score is not None else float("nan")
+    finished = Run(**{**asdict(run), "seconds": time.monotonic() - started, "score": score})
+    finished.write(out)
+    return finished
+
+
+def load_model(out: Path) -> tuple[TrajectoryModel, Run]:
+    """The best checkpoint's model (averaged weights) of a run folder, ready for inference."""
+    from trajpred.config import NeighbourConfig
+    from trajpred.learn.model import Grid
+
+    run = Run.read(out)
+    path = out / "best.ckpt"
+    if not path.exists():
+        raise InputError(f"{path}: no checkpoint yet: let `trajpred train --out {out}` run for an epoch")
+    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    weights = {name.removeprefix("model."): value for name, value in weights.items()}
+    settings = {**run.model, "neighbours": NeighbourConfig(**run.model["neighbours"])}
+    model = TrajectoryModel(ModelConfig(**settings), Grid(*(weights[name] for name in Grid._fields)))
+    model.load_state_dict(weights)
+    return model.eval(), run
+
+
+def _prepare(config: TrainingConfig) -> None:
+    seed_everything(config.seed, verbose=False)
+    torch.set_num_threads(config.threads)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for known in ("does not have many workers", "has `__len__`", "exists and is not empty", "LeafSpec"):
+        warnings.filterwarnings("ignore", message=f".*{known}.*")
+    if sys.platform == "linux":
+        # Training frees and takes megabytes at each step; glibc would hand them back to the kernel
+        # each time, and touching fresh pages took a third of the step. M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(-3, 1 << 30)
+            libc.mallopt(-1, 1 << 30)
+
+
+def _logger(config: TrainingConfig, out: Path) -> Logger:
+    if config.log == "tensorboard":
+        try:
+            return TensorBoardLogger(out, name="log", version="")
+        except ModuleNotFoundError:
+            raise MissingExtraError("tensorboard", "train") from None
+    return CSVLogger(out, name="log", version="")

@@ -157,10 +157,10 @@ def test_more_tracks_at_once_than_the_store_may_hold():
 
 def test_a_slot_that_is_used_again_holds_nothing_of_its_last_owner():
     store = make_store(max_tracks=2)
-    see(store, 0, [1, 2], [10, 20])
-    see(store, 1, [1, 2], [11, 21])
-    assert see(store, 2, [3, 4], [0, 0]) == [0, 0]
-    assert see(store, 2, [3, 4], [0, 0]) == [0, 0]  # nor in the rows kept for a repeated stamp
+    for stamp in range(200):  # more newcomers than there can be unused slots
+        newcomers = [2 * stamp, 2 * stamp + 1]
+        assert see(store, stamp, newcomers, [7, 8]) == [0, 0]
+        assert see(store, stamp, newcomers, [9, 9]) == [0, 0]  # nor in the rows kept for a repeated stamp
 
 
 def test_growing_keeps_every_row():

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` is instant.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -298,9 +299,11 @@ def _underscored(word: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a user's error is one line on standard error and exit code 2."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `trajpred ... | head` ends quietly
     reader = parser()
     given = sys.argv[1:] if arguments is None else arguments
-    settings = reader.instantiate_classes(reader.parse_args([_underscored(word) for word in given]))
+    settings = reader.instantiate(reader.parse_args([_underscored(word) for word in given]))
     chosen = settings[settings.command].as_dict()
     chosen.pop("config", None)
     command = next(f for f in COMMANDS if f.__name__ == settings.command)

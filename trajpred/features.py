@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 
 from trajpred.config import NS_PER_S
+from trajpred.geometry import rotate, wrap_angle
 from trajpred.types import Bool, Float, Float32, Int
 
 FEATURES = (
@@ -35,9 +36,12 @@ FEATURES = (
 RELATION = ("ahead_m", "left_m", "forward_mps", "left_mps", "heading_sin", "heading_cos", "inverse_gap")
 """Names of what an agent sees of a neighbour, in the agent's own frame."""
 
-HEADING_TIME_S = 0.4
-HEADING_SPEED_MPS = 0.5
+TOW_M = 0.2
+"""The heading is that of a trailer on a drawbar of this length: jitter at standstill does not turn it."""
 SPEED_TIME_S = 0.8
+SPEED_MAX_MPS = 1e3
+"""No road user is faster: a larger displacement is a fault of the tracker, and is cut to this."""
+_STILL_MPS = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +49,9 @@ class Motion:
     """What is remembered of each track between observations; one row per track.
 
     stamp_ns (N,) int64 of the last observation; xy (N, 2) m; heading (N,) rad, the reference heading
-    (the tracker's yaw where valid, else the direction of travel, slow motion weighing little);
-    oriented (N,) whether a direction has ever been seen; velocity (N, 2) m/s, the last displacement
+    (the tracker's yaw where valid, else the direction of travel); towed (N, 2) m, the point that is drawn
+    behind at TOW_M, which gives that direction; oriented (N,) whether a direction has ever been seen;
+    velocity (N, 2) m/s, the last displacement
     over its time, or the tracker's velocity after a single observation; turn_rate (N,) rad/s between
     the last two displacements; interval_s (N,) between the last two observations, 0 after a single one;
     speed (N,) m/s, low-pass filtered; count (N,) observations so far.
@@ -55,6 +60,7 @@ class Motion:
     stamp_ns: Int
     xy: Float
     heading: Float
+    towed: Float
     oriented: Bool
     velocity: Float
     turn_rate: Float
@@ -69,6 +75,7 @@ class Motion:
             stamp_ns=np.zeros(n, np.int64),
             xy=np.zeros((n, 2)),
             heading=np.zeros(n),
+            towed=np.zeros((n, 2)),
             oriented=np.zeros(n, bool),
             velocity=np.zeros((n, 2)),
             turn_rate=np.zeros(n),
@@ -103,48 +110,30 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
     """Take in one observation of each track.
 
     Returns the memory after it and the step features (N, len(FEATURES)) float32. Rows of `before` with
-    count 0 are new tracks. The heading follows the direction of travel with a gain that grows with
-    elapsed time and with speed squared, so that it stands still when the agent does.
+    count 0 are new tracks.
     """
     moved = before.count > 0
     elapsed = np.where(moved, (seen.stamp_ns - before.stamp_ns) / NS_PER_S, 1.0)
     velocity = np.where(moved[:, None], (seen.xy - before.xy) / elapsed[:, None], 0.0)
-    speed_now = np.hypot(velocity[:, 0], velocity[:, 1])
-    course = np.arctan2(velocity[:, 1], velocity[:, 0])
-
-    # Without a displacement the tracker's own velocity gives the course, where there is one.
-    hinted = ~moved & seen.velocity_valid
-    hint_speed = np.hypot(seen.velocity[:, 0], seen.velocity[:, 1])
-    hint_course = np.arctan2(seen.velocity[:, 1], seen.velocity[:, 0])
-    known_velocity = np.where(hinted[:, None], seen.velocity, velocity)
-    known_speed = np.where(hinted, hint_speed, speed_now)
-    course = np.where(hinted, hint_course, course)
-
-    gain = 1.0 - np.exp(-(elapsed / HEADING_TIME_S) * (known_speed / HEADING_SPEED_MPS) ** 2)
-    gain = np.where(before.oriented, gain, 1.0)
-    has_course = (moved | hinted) & (known_speed > 1e-6)
-    blended = before.heading + gain * _wrap(course - before.heading)
-    heading = np.where(has_course, blended, before.heading)
-    heading = _wrap(np.where(seen.yaw_valid, seen.yaw, heading))
-    oriented = before.oriented | has_course | seen.yaw_valid
-
-    turn = np.where(before.oriented, _wrap(heading - before.heading), 0.0)
-    twice = before.count > 1
-    before_course = np.arctan2(before.velocity[:, 1], before.velocity[:, 0])
-    turning = twice & (speed_now > 1e-6) & (np.hypot(before.velocity[:, 0], before.velocity[:, 1]) > 1e-6)
-    turn_rate = np.where(turning, _wrap(course - before_course) / elapsed, 0.0)
+    velocity = np.clip(velocity, -SPEED_MAX_MPS, SPEED_MAX_MPS)
+    # After a single observation the tracker's own velocity is all there is.
+    told = ~moved & seen.velocity_valid
+    known_velocity = np.where(told[:, None], seen.velocity, velocity)
+    speed_now = _length(known_velocity)
     settle = np.where(before.speed > 0, 1.0 - np.exp(-elapsed / SPEED_TIME_S), 1.0)
-    speed = before.speed + settle * (known_speed - before.speed)
 
+    heading, towed, oriented = _tow(before, seen)
+    turn = np.where(before.oriented, heading - before.heading, 0.0)
     after = Motion(
         stamp_ns=np.broadcast_to(np.asarray(seen.stamp_ns, np.int64), moved.shape).copy(),
         xy=seen.xy,
         heading=heading,
+        towed=towed,
         oriented=oriented,
         velocity=known_velocity,
-        turn_rate=turn_rate,
+        turn_rate=_turn_rate(before, velocity, elapsed),
         interval_s=np.where(moved, elapsed, 0.0),
-        speed=speed,
+        speed=before.speed + settle * (speed_now - before.speed),
         count=before.count + 1,
     )
     own = to_agent(velocity, heading)
@@ -166,6 +155,44 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
         axis=1,
     )
     return after, features.astype(np.float32)
+
+
+def _tow(before: Motion, seen: Observation) -> tuple[Float, Float, Bool]:
+    """The new heading (N,), the towed point (N, 2), and whether there is a direction (N,).
+
+    The agent draws a point behind it on a drawbar of TOW_M, as a car draws a trailer; the heading is the
+    drawbar's. It follows a turn within that distance at any rate of observations, and what moves less
+    than the drawbar gives does not turn it. A first direction is taken from any displacement, else from
+    the tracker's velocity; the tracker's yaw is taken as it is.
+    """
+    drawbar = np.where((before.count > 0)[:, None], seen.xy - before.towed, 0.0)
+    reach = _length(drawbar)
+    pulled = reach > np.where(before.oriented, TOW_M, _STILL_MPS)
+    hinted = ~before.oriented & ~pulled & seen.velocity_valid & (_length(seen.velocity) > _STILL_MPS)
+    direction = np.where(hinted[:, None], seen.velocity, drawbar)
+    heading = np.where(pulled | hinted, np.arctan2(direction[:, 1], direction[:, 0]), before.heading)
+    heading = np.where(seen.yaw_valid, wrap_angle(seen.yaw), heading)
+    turned = pulled | hinted | seen.yaw_valid
+    behind = seen.xy - TOW_M * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+    # A new track without direction is its own towed point; a short first displacement keeps its start.
+    kept = np.where((before.count > 0)[:, None], before.towed, seen.xy)
+    towed = np.where((turned & ((reach > TOW_M) | ~pulled | seen.yaw_valid))[:, None], behind, kept)
+    return heading, towed, before.oriented | turned
+
+
+def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
+    """(N,) rad/s between the middles of the last two displacements; 0 where there are not two."""
+    turning = (before.count > 1) & (_length(velocity) > _STILL_MPS) & (_length(before.velocity) > _STILL_MPS)
+    turn = wrap_angle(
+        np.arctan2(velocity[:, 1], velocity[:, 0]) - np.arctan2(before.velocity[:, 1], before.velocity[:, 0])
+    )
+    return np.where(turning, turn / (0.5 * (elapsed + before.interval_s)), 0.0)
+
+
+def _length(vectors: Float) -> Float:
+    """(N, 2) -> (N,)."""
+    length: Float = np.hypot(vectors[:, 0], vectors[:, 1])
+    return length
 
 
 class History(NamedTuple):
@@ -251,7 +278,7 @@ def _pairs(xy: Float, group: Int, select: Int, radius_m: float) -> tuple[Int, In
     # Groups are laid side by side, far enough apart that the tree never pairs two of them.
     _, rank = np.unique(group, return_inverse=True)
     low = xy.min(axis=0)
-    width = float((xy[:, 0] - low[0]).max()) + 2.0 * radius_m
+    width = float((xy[:, 0] - low[0]).max()) + 2.0 * radius_m + 1.0
     points = shapely.points(xy[:, 0] - low[0] + rank * width, xy[:, 1] - low[1])
     me, other = shapely.STRtree(points).query(points[select], predicate="dwithin", distance=radius_m)
     apart = select[me] != other
@@ -262,16 +289,9 @@ def _pairs(xy: Float, group: Int, select: Int, radius_m: float) -> tuple[Int, In
 
 def to_agent(vector: Float, heading: Float) -> Float:
     """(..., 2) map axes -> the frame of an agent with this heading (...,)."""
-    c, s = np.cos(heading), np.sin(heading)
-    x, y = vector[..., 0], vector[..., 1]
-    return np.stack([c * x + s * y, c * y - s * x], axis=-1)
+    return rotate(vector, -heading)
 
 
 def to_map(vector: Float, heading: Float) -> Float:
     """(..., 2) in the frame of an agent with this heading (...,) -> map axes."""
-    return to_agent(vector, -heading)
-
-
-def _wrap(angle: Float) -> Float:
-    wrapped: Float = np.arctan2(np.sin(angle), np.cos(angle))
-    return wrapped
+    return rotate(vector, heading)

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_spread
 from trajpred.config import NS_PER_S, PredictorConfig
-from trajpred.features import Motion, Observation, advance, neighbours, to_map
+from trajpred.features import SPEED_MAX_MPS, Motion, Observation, advance, neighbours, to_map
 from trajpred.runtime import Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Ids, Int, Prediction, Source, TrackFrame
 
+POSITION_MAX_M = 1e7
+"""A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
 STATE = "state of the model: "
 """Sets the model's own columns of the store apart from ours, whatever the model calls them."""
 
@@ -66,9 +68,9 @@ class Predictor:
         self._frame_id: str | None = None
         self._store = TrackStore(
             self._columns(),
-            max_age_ns=int(self.config.max_age_s * NS_PER_S),
+            max_age_ns=round(self.config.max_age_s * NS_PER_S),
             max_tracks=self.config.max_tracks,
-            reorder_ns=int(self.config.reorder_tolerance_s * NS_PER_S),
+            reorder_ns=round(self.config.reorder_tolerance_s * NS_PER_S),
         )
 
     def _columns(self) -> ColumnSpec:
@@ -110,7 +112,7 @@ class Predictor:
         nothing = np.zeros(0, np.int64)
         source = np.full(len(frame), Source.BASELINE if self.model is None else Source.MODEL, np.uint8)
         source[_duplicated(frame.ids)] = Source.DUPLICATE_ID
-        source[~np.isfinite(frame.xy).all(axis=1)] = Source.INVALID_STATE
+        source[~_usable(frame.xy)] = Source.INVALID_STATE
         tracked = np.flatnonzero(source <= Source.BASELINE)
         if self._move_time(frame) is Tick.LATE:
             source[tracked] = Source.OUT_OF_ORDER
@@ -163,10 +165,10 @@ class Predictor:
     def _untracked(self, frame: TrackFrame) -> Motion:
         """(N,) what a frame says of its objects by itself; those without a position stay where last seen."""
         rows = np.arange(len(frame))
-        finite = np.atleast_1d(np.isfinite(frame.xy).all(axis=1))
-        seen = _observation(frame, rows)._replace(xy=np.where(finite[:, None], frame.xy, 0.0))
+        usable = _usable(frame.xy)
+        seen = _observation(frame, rows)._replace(xy=np.where(usable[:, None], frame.xy, 0.0))
         motion, _ = advance(Motion.empty(len(frame)), seen)
-        lost = np.flatnonzero(~finite)
+        lost = np.flatnonzero(~usable)
         slots = self._store.find(frame.ids[lost])
         lost, slots = lost[slots >= 0], slots[slots >= 0]
         if lost.size:
@@ -245,11 +247,17 @@ def _duplicated(ids: Ids) -> Bool:
     return again
 
 
+def _usable(xy: Float) -> Bool:
+    """(N,) whether a position can be one: finite, and not beyond any map."""
+    usable: Bool = np.abs(xy).max(axis=1) <= POSITION_MAX_M  # false for NaN
+    return usable
+
+
 def _observation(frame: TrackFrame, rows: Int) -> Observation:
-    """The rows' observations; a yaw or velocity that is not finite is masked."""
+    """The rows' observations; a yaw or velocity that cannot be one is masked."""
     yaw, velocity = frame.yaw[rows], frame.velocity[rows]
     yaw_valid = frame.yaw_valid[rows] & np.isfinite(yaw)
-    velocity_valid = frame.velocity_valid[rows] & np.isfinite(velocity).all(axis=1)
+    velocity_valid = frame.velocity_valid[rows] & (np.abs(velocity) <= SPEED_MAX_MPS).all(axis=1)
     return Observation(
         frame.stamp_ns,
         frame.xy[rows],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,6 +25,9 @@ from trajpred.types import Float, Float32, Int, Label
 
 FORMAT = "trajpred-model-1"
 METADATA_KEY = "trajpred"
+_ORT_ERRORS = tuple(
+    kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
 _CHECKSUM_KEY = b"trajpred.sha256"
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -73,16 +76,12 @@ class ModelInfo:
         if not isinstance(values, dict) or values.get("format") != FORMAT or set(values) != names:
             found = values.get("format") if isinstance(values, dict) else None
             raise ArtefactError(f"{path}: format {found!r}, this version reads {FORMAT!r}: export it again")
-        for name in ("features", "relation", "classes", "offset_s", "mean", "std"):
-            values[name] = tuple(values[name])
-        values["state"] = {k: tuple(v) for k, v in values["state"].items()}
-        info = cls(**values)
-        expected = {
-            "features": FEATURES,
-            "relation": RELATION,
-            "classes": tuple(label.name for label in Label),
-        }
-        for name, ours in expected.items():
+        try:
+            info = cls(**{name: _READ[name](values[name]) for name in names})
+            info.check()
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ArtefactError(f"{path}: its metadata makes no sense ({error}): export it again") from None
+        for name, ours in _OURS.items():
             theirs = getattr(info, name)
             if theirs != ours:
                 raise ArtefactError(
@@ -90,6 +89,76 @@ class ModelInfo:
                     f"{', '.join(ours)}: export it again with this version"
                 )
         return info
+
+    def check(self) -> None:
+        """Raises ValueError where values contradict each other or cannot be."""
+        rules = {
+            "modes is less than 1": self.modes >= 1,
+            "offset_s is not positive and ascending": bool(self.offset_s)
+            and bool((np.diff(self.offset_s, prepend=0.0) > 0).all()),
+            "min_observations is less than 1": self.min_observations >= 1,
+            "neighbours or their radius is negative": self.neighbours >= 0 and self.neighbour_radius_m >= 0,
+            "there is no state": bool(self.state),
+            "mean and std do not fit the features": len(self.mean) == len(self.std) == len(self.features),
+        }
+        for fault, holds in rules.items():
+            if not holds:
+                raise ValueError(fault)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"a list of names was expected, not {value!r:.60}")
+    return tuple(value)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list of numbers was expected, not {value!r:.60}")
+    return tuple(_number(item) for item in value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise TypeError(f"a number was expected, not {value!r:.60}")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"a whole number was expected, not {value!r:.60}")
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"a mapping was expected, not {value!r:.60}")
+    return value
+
+
+def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(_count(size) for size in shape) for name, shape in _mapping(value).items()}
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "format": str,
+    "code_version": str,
+    "encoder": str,
+    "features": _texts,
+    "relation": _texts,
+    "classes": _texts,
+    "offset_s": _numbers,
+    "modes": _count,
+    "min_observations": _count,
+    "neighbours": _count,
+    "neighbour_radius_m": _number,
+    "state": _shapes,
+    "mean": _numbers,
+    "std": _numbers,
+    "trained_on": str,
+    "trained_by": _mapping,
+}
+_OURS = {"features": FEATURES, "relation": RELATION, "classes": tuple(label.name for label in Label)}
 
 
 def _field(tag: int, payload: bytes) -> bytes:
@@ -160,12 +229,14 @@ class OnnxModel:
             session = onnxruntime.InferenceSession(
                 _unseal(content, path), options, providers=_providers(provider)
             )
-        except (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf) as error:
+        except _ORT_ERRORS as error:
             raise ArtefactError(f"{path}: onnxruntime cannot run it ({error})") from None
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ArtefactError(f"{path}: no {METADATA_KEY!r} metadata: make one with `trajpred export`")
-        return cls(session, ModelInfo.from_json(text, path))
+        info = ModelInfo.from_json(text, path)
+        _check_graph(session, info, path)
+        return cls(session, info)
 
     def run(
         self,
@@ -197,6 +268,28 @@ class OnnxModel:
         out = dict(zip(self._outputs, values, strict=True))
         forecast = Forecast(*(out[name].astype(np.float64) for name in ("paths", "probability", "spread")))
         return forecast, {name: out[f"{name}_next"] for name in self.info.state}
+
+
+def _check_graph(session: onnxruntime.InferenceSession, info: ModelInfo, path: Path) -> None:
+    """ArtefactError where the graph's inputs and outputs are not those that its metadata promises."""
+    steps, modes = len(info.offset_s), info.modes
+    inputs = {"steps": [len(info.features)], **{name: list(shape) for name, shape in info.state.items()}}
+    outputs = {
+        "paths": [modes, steps, 2],
+        "probability": [modes],
+        "spread": [modes, steps],
+        **{f"{name}_next": list(shape) for name, shape in info.state.items()},
+    }
+    for promised, there in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
+        found = {
+            value.name: list(value.shape or [])[-len(promised.get(value.name, [0])) :] for value in there
+        }
+        for name, shape in promised.items():
+            if found.get(name) != shape:
+                raise ArtefactError(
+                    f"{path}: its graph has {name} {found.get(name)}, its metadata says {shape}: "
+                    "export it again"
+                )
 
 
 def _providers(wanted: Provider) -> list[str]:

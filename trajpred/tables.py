@@ -149,7 +149,7 @@ def _ids(column: pa.ChunkedArray) -> Ids:
     """(R,) ids, straight from the bytes of a column without nulls."""
     (chunk,) = column.chunks
     raw = np.frombuffer(chunk.buffers()[1], np.uint8)
-    return ids_from_bytes(raw[16 * chunk.offset : 16 * (chunk.offset + len(chunk))])
+    return ids_from_bytes(raw[16 * chunk.offset : 16 * (chunk.offset + len(chunk))].reshape(-1, 16))
 
 
 def _labels(column: pa.ChunkedArray) -> NDArray[np.uint8]:

@@ -133,7 +133,7 @@ class TrackStore:
         for columns in (self._current, self._before):
             for column in columns.values():
                 column[slots] = np.zeros((), column.dtype)
-        self._seen_ns[slots] = np.iinfo(np.int64).min
+        self._seen_ns[slots] = self._now or 0
         all_ids, all_slots = np.concatenate([self._ids, ids]), np.concatenate([self._slots, slots])
         order = np.argsort(all_ids, kind="stable")
         self._ids, self._slots = all_ids[order], all_slots[order]

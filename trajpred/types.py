@@ -50,7 +50,7 @@ class Source(IntEnum):
     MODEL = 0
     BASELINE = 1  # a baseline was asked for
     TOO_NEW = 2  # fewer observations than the model was trained to start from
-    INVALID_STATE = 3  # position not finite
+    INVALID_STATE = 3  # the position is not finite, or not on earth
     DUPLICATE_ID = 4  # a second object of the same frame with the same id
     OUT_OF_ORDER = 5  # the frame is older than the last one, within the reordering tolerance
     OVER_CAPACITY = 6  # more agents than the store may hold
@@ -67,13 +67,26 @@ def ids_from_int(numbers: Any) -> Ids:
 
 
 def ids_from_bytes(uuid: Any) -> Ids:
-    """(N, 16) uint8 -> (N,) ids."""
+    """(N, 16) uint8 -> (N,) ids. Raises InputError for rows of another width."""
+    uuid = np.asarray(uuid, dtype=np.uint8)
+    if uuid.shape[1:] != (16,):
+        raise InputError(f"ids are rows of 16 bytes, found an array of shape {uuid.shape}")
     return np.ascontiguousarray(uuid, dtype=np.uint8).reshape(-1).view(ID_DTYPE)
 
 
 def bytes_from_ids(ids: Ids) -> NDArray[np.uint8]:
     """(N,) ids -> (N, 16) uint8, the UUID as a message carries it."""
     return np.ascontiguousarray(ids, dtype=ID_DTYPE).view(np.uint8).reshape(-1, 16)
+
+
+def _rows(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The value as an array of this shape; a scalar (or one row) is repeated, anything else is an error."""
+    array = np.asarray(value, dtype)
+    if array.shape != shape:
+        if array.shape not in ((), shape[1:]):
+            raise InputError(f"{name} has shape {array.shape}, expected {shape}")
+        array = np.array(np.broadcast_to(array, shape))
+    return array
 
 
 def _check_rows(what: str, rows: int, **arrays: tuple[NDArray[Any], tuple[int, ...]]) -> None:
@@ -145,15 +158,15 @@ class TrackFrame:
             stamp_ns=int(stamp_ns),
             frame_id=frame_id,
             ids=np.asarray(ids, dtype=ID_DTYPE),
-            label=np.broadcast_to(np.asarray(label, np.uint8), (n,)),
-            xy=np.asarray(xy, np.float64).reshape(n, 2),
-            yaw=np.zeros(n) if yaw is None else np.asarray(yaw, np.float64),
+            label=_rows("label", label, np.uint8, (n,)),
+            xy=_rows("xy", xy, np.float64, (n, 2)),
+            yaw=_rows("yaw", 0.0 if yaw is None else yaw, np.float64, (n,)),
             yaw_valid=np.full(n, yaw is not None),
-            velocity=np.zeros((n, 2)) if velocity is None else np.asarray(velocity, np.float64),
+            velocity=_rows("velocity", 0.0 if velocity is None else velocity, np.float64, (n, 2)),
             velocity_valid=np.full(n, velocity is not None),
-            size=np.zeros((n, 3)) if size is None else np.asarray(size, np.float64),
+            size=_rows("size", 0.0 if size is None else size, np.float64, (n, 3)),
             size_valid=np.full(n, size is not None),
-            group=np.broadcast_to(np.asarray(group, np.int64), (n,)),
+            group=_rows("group", group, np.int64, (n,)),
         )
 
 
@@ -252,20 +265,25 @@ class Scene:
         stamp_ns = np.asarray(stamp_ns, np.int64)
         n = len(stamp_ns)
 
-        def known(value: Any, mask: Any, tail: tuple[int, ...]) -> tuple[Float, Bool]:
+        def known(what: str, value: Any, mask: Any, tail: tuple[int, ...]) -> tuple[Float, Bool]:
             if value is None:
                 return np.zeros((n, *tail)), np.zeros(n, bool)
-            value = np.array(np.broadcast_to(np.asarray(value, np.float64), (n, *tail)))
-            finite = np.isfinite(value).reshape(n, -1).all(axis=1)
-            valid = finite if mask is None else finite & np.asarray(mask, bool)
+            value = _rows(f"{name}: {what}", value, np.float64, (n, *tail)).copy()
+            finite = np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
+            valid = finite
+            if mask is not None:
+                valid = finite & _rows(f"{name}: {what}_valid", mask, bool, (n,))
             value[~finite] = 0.0
             return value, valid
 
-        yaw, yaw_valid = known(yaw, yaw_valid, ())
-        velocity, velocity_valid = known(velocity, velocity_valid, (2,))
-        size, size_valid = known(size, size_valid, (3,))
+        yaw, yaw_valid = known("yaw", yaw, yaw_valid, ())
+        velocity, velocity_valid = known("velocity", velocity, velocity_valid, (2,))
+        size, size_valid = known("size", size, size_valid, (3,))
         ids = np.asarray(ids, dtype=ID_DTYPE)
-        xy = np.asarray(xy, np.float64).reshape(n, 2)
+        if ids.shape != (n,):
+            raise InputError(f"{name}: ids has shape {ids.shape}, expected {(n,)}")
+        label = _rows(f"{name}: label", label, np.uint8, (n,))
+        xy = _rows(f"{name}: xy", xy, np.float64, (n, 2))
         bad = np.flatnonzero(~np.isfinite(xy).all(axis=1))
         if bad.size:
             raise InputError(f"{name}: row {bad[0]}: the position is not finite ({xy[bad[0]]})")
@@ -279,7 +297,7 @@ class Scene:
             name=name,
             stamp_ns=stamp_ns,
             ids=ids,
-            label=np.array(np.broadcast_to(np.asarray(label, np.uint8), (n,)))[order],
+            label=label[order],
             xy=xy[order],
             yaw=yaw[order],
             yaw_valid=yaw_valid[order],
@@ -303,7 +321,7 @@ class Scene:
     def frames(self) -> Iterator[TrackFrame]:
         """The recording as perception ticks, one per distinct stamp, in order of time."""
         stamps, starts = np.unique(self.stamp_ns, return_index=True)
-        ends = np.append(starts[1:], len(self))
+        ends = np.append(starts[1:], len(self))[: len(starts)]
         for stamp, start, end in zip(stamps.tolist(), starts.tolist(), ends.tolist(), strict=True):
             rows = slice(start, end)
             yield TrackFrame(

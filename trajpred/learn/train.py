@@ -228,7 +228,13 @@ def _prepare(config: TrainingConfig) -> None:
     seed_everything(config.seed, verbose=False)
     torch.set_num_threads(config.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for known in ("does not have many workers", "has `__len__`", "exists and is not empty", "LeafSpec"):
+    for known in (
+        "does not have many workers",
+        "has `__len__`",
+        "smaller than the logging interval",
+        "exists and is not empty",
+        "LeafSpec",
+    ):
         warnings.filterwarnings("ignore", message=f".*{known}.*")
     if sys.platform == "linux":
         # Training frees and takes megabytes at each step; glibc would hand them back to the kernel

@@ -1,0 +1,133 @@
+"""Training: it learns, it resumes to the same numbers, it refuses to mix runs."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.learn.conftest import crowd
+from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
+from trajpred.errors import InputError
+from trajpred.evaluate import make_predictor, score_windows
+from trajpred.learn.ablate import ablate
+from trajpred.learn.export import export
+from trajpred.learn.train import Run, fit, load_model
+from trajpred.metrics import summarise
+from trajpred.windows import cut
+
+MODEL = ModelConfig(hidden=16, modes=3, neighbours=NeighbourConfig(count=2, radius_m=8.0))
+TRAINING = TrainingConfig(epochs=4, batch_agents=64, ema_decay=0.9, threads=1, learning_rate=5e-3)
+
+
+def windows(seed=0):
+    return cut((crowd(agents=10, seed=seed),), Protocol())
+
+
+def logged(out):
+    with (out / "log" / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_lowers_the_error_logs_gradients_and_writes_a_run(tmp_path):
+    run = fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path / "run", progress=False)
+    scores = [float(row["val/score"]) for row in logged(tmp_path / "run") if row.get("val/score")]
+    assert len(scores) == TRAINING.epochs
+    assert scores[-1] < scores[0]
+    assert run.score == pytest.approx(min(scores), rel=1e-5)
+    assert run.seconds > 0
+    names = set(logged(tmp_path / "run")[0])
+    assert {"val/min_ade", "val/min_fde", "val/ade_1"} <= names
+    assert Run.read(tmp_path / "run") == run
+
+
+def test_the_best_checkpoint_scores_what_the_run_says(tmp_path):
+    """The averaged weights that were validated are those that are saved."""
+    val = windows(1)
+    training = replace(TRAINING, epochs=2)
+    run = fit("crowd", windows(), val, MODEL, training, tmp_path / "run", progress=False)
+    export(tmp_path / "run", tmp_path / "m.onnx")
+    metrics = summarise(score_windows(make_predictor(str(tmp_path / "m.onnx")), val), bootstrap=0)["metrics"]
+    found = metrics["min_ade_20"] + training.endpoint_weight * metrics["min_fde_20"]
+    assert found == pytest.approx(run.score, rel=1e-3)
+
+
+def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    whole = tmp_path / "whole"
+    fit("crowd", windows(), windows(1), MODEL, TRAINING, whole, progress=False)
+
+    from trajpred.learn import train as room
+
+    class CutOff(RuntimeError):
+        pass
+
+    def cut_off(self):
+        if self.current_epoch == 2:
+            raise CutOff
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patch:
+        patch.setattr(room.Training, "on_train_epoch_start", cut_off, raising=False)
+        with pytest.raises(CutOff):
+            fit("crowd", windows(), windows(1), MODEL, TRAINING, part, progress=False)
+    assert Run.read(part).seconds is None
+    fit("crowd", windows(), windows(1), MODEL, TRAINING, part, progress=False)
+    assert (part / "last.ckpt").exists()
+    a, b = (torch.load(p / "last.ckpt", weights_only=True)["state_dict"] for p in (whole, part))
+    for name, weight in a.items():
+        torch.testing.assert_close(b[name], weight, msg=name)
+
+
+def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path):
+    training = replace(TRAINING, epochs=1)
+    first = fit("crowd", windows(), windows(1), MODEL, training, tmp_path / "run", progress=False)
+    again = fit("crowd", windows(), windows(1), MODEL, training, tmp_path / "run", progress=False)
+    assert again == first
+    with pytest.raises(InputError, match="other settings"):
+        fit(
+            "crowd",
+            windows(),
+            windows(1),
+            replace(MODEL, modes=4),
+            training,
+            tmp_path / "run",
+            progress=False,
+        )
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    training = replace(TRAINING, epochs=1)
+    for name in ("a", "b"):
+        fit("crowd", windows(), windows(1), MODEL, training, tmp_path / name, progress=False)
+    a, b = (load_model(tmp_path / name)[0].state_dict() for name in ("a", "b"))
+    for name, weight in a.items():
+        assert torch.equal(b[name], weight), name
+
+
+def test_a_folder_that_is_no_run_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="not a training run"):
+        export(tmp_path, tmp_path / "m.onnx")
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match="not a training run"):
+        export(tmp_path, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_the_ablation_compares_encoders(tmp_path):
+    splits = {"train": windows(), "val": windows(1), "test": windows(2)}
+    training = replace(TRAINING, epochs=1)
+    table = ablate("crowd", splits, ["lstm", "bag_of_steps"], MODEL, training, tmp_path)
+    assert "| lstm |" in table
+    assert "| bag_of_steps |" in table
+    assert (tmp_path / "ablation.png").stat().st_size > 10_000
+    import json
+
+    rows = json.loads((tmp_path / "ablation.json").read_text())["encoders"]
+    assert rows["lstm"]["by_history"]["observations"] == list(range(1, 9))
+    assert rows["lstm"]["by_history"]["min_ade"][-1] == pytest.approx(rows["lstm"]["min_ade"])
+    assert np.isfinite(rows["lstm"]["gradient"]["norm"]).all()
+    with pytest.raises(InputError, match="no encoder"):
+        ablate("crowd", splits, ["transformer"], MODEL, training, tmp_path)

@@ -39,6 +39,10 @@ FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
 SPLITS = ("train", "val", "test")
 KITTI_PROTOCOL = Protocol(step_ns=100_000_000, observe=10, predict=30)
 
+VRU_STEP_NS = 80_000_000
+"""The nominal rate of the cyclists' clips; a fifth of the protocol's step, so that training can cut the
+clips at every phase of it."""
+
 SDD_TRAJNET_VAL = ("bookstore_3", "deathCircle_2", "gates_8", "hyang_6", "nexus_9")
 """Files of the standard train folder that are held back: one video of each place that has several
 there, 1185 of the 8494 tracks. `coupa` has only one, which stays in train."""
@@ -114,9 +118,10 @@ def _vru_pedestrians(name: str, options: list[str], root: Path) -> DataSource:
 
 
 def _gridded(name: str, paths: list[Path]) -> DataSource:
+    """Clips at VRU_STEP_NS, of which the protocol's windows take every fifth point from the first one."""
     protocol = Protocol()
     scenes = chain.from_iterable(vru.read(path) for path in paths)
-    return DataSource(name, tuple(on_grid(scene, protocol.step_ns) for scene in scenes), protocol)
+    return DataSource(name, tuple(on_grid(scene, VRU_STEP_NS) for scene in scenes), protocol)
 
 
 def _sdd_trajnet(name: str, options: list[str], root: Path) -> DataSource:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from trajpred.features import (
     FEATURES,
-    HEADING_SPEED_MPS,
-    HEADING_TIME_S,
     RELATION,
     SPEED_TIME_S,
+    TOW_M,
     Motion,
     Observation,
     advance,
@@ -68,9 +67,9 @@ def test_the_features_of_a_walk_round_a_corner_are_those_computed_by_hand():
     assert named(steps[0, 1]) == pytest.approx(
         dict.fromkeys(FEATURES, 0.0) | {"forward_mps": 1.0, "elapsed_s": 1.0, "moved": 1.0}
     )
-    # Then 0.4 m/s north for 0.5 s: the heading makes 1 - exp(-(0.5/0.4) (0.4/0.5)^2) of the right angle.
-    turn = math.pi / 2 * (1 - math.exp(-0.8))
-    assert (HEADING_TIME_S, HEADING_SPEED_MPS) == (0.4, 0.5)
+    # The towed point lies 0.2 m behind, at (0.8, 0); from there to (1, 0.2) is north-east.
+    turn = math.pi / 4
+    assert TOW_M == 0.2
     assert named(steps[0, 2]) == pytest.approx(
         dict.fromkeys(FEATURES, 0.0)
         | {
@@ -245,26 +244,30 @@ def test_the_features_of_a_huge_displacement_are_finite():
 def slow_history(arguments):
     """One track, one observation after the other, plain floats: (features, heading, margin, adrift).
 
-    margin: how near any displacement came to the exact opposite of the heading, where the sense of the
-    turn is anybody's guess. adrift: a velocity was told before the track had any direction at all.
+    margin: how near any drawbar came to being just taut, where rounding decides whether it pulls.
+    adrift: a velocity was told before the track had any direction at all.
     """
     rows, heading, oriented, last, margin, adrift = [], 0.0, False, None, math.pi, False
+    towed = 0j
     for t in np.flatnonzero(arguments["valid"][0]):
         at, position = int(arguments["stamp_ns"][t]), complex(*arguments["xy"][0, t])
         yaw = float(arguments["yaw"][0, t]) if arguments["yaw_valid"][0, t] else None
         told = complex(*arguments["velocity"][0, t]) if arguments["velocity_valid"][0, t] else None
         elapsed = (at - last[0]) / 1e9 if last else 0.0
         velocity = (position - last[1]) / elapsed if last else 0.0
-        towards = velocity if last else (told or 0.0)
         before, was_oriented = heading, oriented
-        if abs(towards) > 1e-6:
-            off = cmath.phase(towards / cmath.exp(1j * heading))
-            gain = 1 - math.exp(-elapsed / HEADING_TIME_S * (abs(towards) / HEADING_SPEED_MPS) ** 2)
-            heading = heading + gain * off if oriented else cmath.phase(towards)
-            margin = min(margin, math.pi - abs(off)) if oriented and yaw is None else margin
-            oriented = True
+        towed = towed if last else position
+        drawbar = position - towed
+        margin = min(margin, abs(abs(drawbar) - TOW_M))
+        taut = abs(drawbar) > TOW_M
         if yaw is not None:
-            heading, oriented = yaw, True
+            heading, oriented, taut = yaw, True, True
+        elif taut or (not oriented and abs(drawbar) > 1e-6):
+            heading, oriented = math.atan2(drawbar.imag, drawbar.real), True
+        elif not oriented and told and abs(told) > 1e-6:
+            heading, oriented, taut = math.atan2(told.imag, told.real), True, True
+        if taut:
+            towed = position - TOW_M * cmath.exp(1j * heading)
         adrift |= bool(told) and not oriented
         turn = heading - before
         own, tracker = (z * cmath.exp(-1j * heading) for z in (velocity, told or 0.0))
@@ -290,7 +293,7 @@ def slow_history(arguments):
 coordinate = st.floats(-20, 20)
 observation = st.fixed_dictionaries(
     {
-        "dt_ms": st.integers(10, 2000),
+        "dt_ms": st.integers(100, 2000),
         "to": st.one_of(st.tuples(coordinate, coordinate), st.none()),  # none: where it was
         "valid": st.sampled_from([True, True, True, False]),
         "yaw": st.one_of(st.none(), st.floats(-3, 3)),

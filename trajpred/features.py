@@ -115,7 +115,7 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
     moved = before.count > 0
     elapsed = np.where(moved, (seen.stamp_ns - before.stamp_ns) / NS_PER_S, 1.0)
     velocity = np.where(moved[:, None], (seen.xy - before.xy) / elapsed[:, None], 0.0)
-    velocity = np.clip(velocity, -SPEED_MAX_MPS, SPEED_MAX_MPS)
+    velocity = _capped(velocity)
     # After a single observation the tracker's own velocity is all there is.
     told = ~moved & seen.velocity_valid
     known_velocity = np.where(told[:, None], seen.velocity, velocity)
@@ -187,6 +187,12 @@ def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
         np.arctan2(velocity[:, 1], velocity[:, 0]) - np.arctan2(before.velocity[:, 1], before.velocity[:, 0])
     )
     return np.where(turning, turn / (0.5 * (elapsed + before.interval_s)), 0.0)
+
+
+def _capped(velocity: Float) -> Float:
+    """(N, 2) m/s, no faster than SPEED_MAX_MPS; finite whatever comes in."""
+    velocity = np.clip(velocity, -1e100, 1e100)
+    return velocity * np.minimum(1.0, SPEED_MAX_MPS / np.maximum(_length(velocity), 1.0))[:, None]
 
 
 def _length(vectors: Float) -> Float:
@@ -275,16 +281,15 @@ def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: fl
 
 def _pairs(xy: Float, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
     """All (row of select, other agent, distance) within the radius and the group."""
-    # Groups are laid side by side, far enough apart that the tree never pairs two of them.
+    # Groups are laid side by side, so that the tree finds few pairs of two groups; none of them is kept.
     _, rank = np.unique(group, return_inverse=True)
     low = xy.min(axis=0)
     width = float((xy[:, 0] - low[0]).max()) + 2.0 * radius_m + 1.0
     points = shapely.points(xy[:, 0] - low[0] + rank * width, xy[:, 1] - low[1])
     me, other = shapely.STRtree(points).query(points[select], predicate="dwithin", distance=radius_m)
-    apart = select[me] != other
-    me, other = me[apart], other[apart]
-    step = xy[other] - xy[select[me]]
-    return me, other, np.hypot(step[:, 0], step[:, 1])
+    gap = _length(xy[other] - xy[select[me]])
+    kept = (select[me] != other) & (group[select[me]] == group[other]) & (gap <= radius_m)
+    return me[kept], other[kept], gap[kept]
 
 
 def to_agent(vector: Float, heading: Float) -> Float:

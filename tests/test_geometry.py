@@ -3,9 +3,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajpred.geometry import path_heading, quaternion_from_yaw, rotate, wrap_angle, yaw_from_quaternion
+from trajpred.geometry import (
+    central_path,
+    path_heading,
+    quaternion_from_yaw,
+    rotate,
+    wrap_angle,
+    yaw_from_quaternion,
+)
 
 angles = st.floats(-50, 50)
+
+
+def test_the_central_path_lies_among_the_others_by_hand():
+    # Ends at 0, 1 and 10 with 0.4, 0.3, 0.3: expected distances 3.3, 3.1, 6.7. A mode of 0 never counts.
+    ends = np.array([0.0, 1.0, 10.0, 1.5])
+    paths = np.zeros((1, 4, 1, 2))
+    paths[0, :, 0, 0] = ends
+    assert central_path(paths, np.array([[0.4, 0.3, 0.3, 0.0]])).tolist() == [1]
+    assert central_path(paths[:, :1], np.ones((1, 1))).tolist() == [0]
 
 
 @given(angles)

@@ -96,7 +96,16 @@ def slow_scores(batch: Batch, i: int) -> dict[str, float]:
     off = [[math.dist(batch.paths[i, k, t], batch.truth[i, t]) for t in steps] for k in modes]
     ade = [sum(row) / len(row) for row in off]
     fde = [row[-1] for row in off]
-    found = {"ade_1": ade[0], "fde_1": fde[0]}
+    apart = [
+        [
+            sum(math.dist(a, b) for a, b in zip(batch.paths[i, k], batch.paths[i, j], strict=True))
+            for j in modes
+        ]
+        for k in modes
+    ]
+    expected = [sum(share * d for share, d in zip(p, row, strict=True)) / total for row in apart]
+    single = min((m for m in range(len(modes)) if p[m] > 0), key=lambda m: expected[m])
+    found = {"ade_1": ade[0], "fde_1": fde[0], "ade_single": ade[single], "fde_single": fde[single]}
     for k in (5, 6, 10, 20):
         found[f"min_ade_{k}"], found[f"min_fde_{k}"] = min(ade[:k]), min(fde[:k])
     found["miss_rate_av2"] = float(all(f > 2.0 for f in fde[:6]))

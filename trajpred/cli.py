@@ -260,14 +260,19 @@ def _print_scores(scores: dict[str, Any]) -> None:
     from rich.table import Table
 
     title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres"
-    table = Table("", "n", "most probable path", "best of 6", "best of 20", title=title)
+    table = Table("", "n", "single path", "most probable", "best of 6", "best of 20", title=title)
     groups = {"all": {"n": scores["n"], **scores["metrics"]}}
     groups |= {name: scores[name] for name in ("moving", "waiting")} | scores["per_class"]
     if scores["pixels"]["n"]:
         groups["all, in pixels"] = scores["pixels"]
     for name, group in groups.items():
         if group["n"]:
-            pairs = (("ade_1", "fde_1"), ("min_ade_6", "min_fde_6"), ("min_ade_20", "min_fde_20"))
+            pairs = (
+                ("ade_single", "fde_single"),
+                ("ade_1", "fde_1"),
+                ("min_ade_6", "min_fde_6"),
+                ("min_ade_20", "min_fde_20"),
+            )
             table.add_row(name, str(group["n"]), *(f"{group[a]:.3f}/{group[f]:.3f}" for a, f in pairs))
     Console().print(table)
 

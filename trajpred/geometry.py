@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from trajpred.types import Float
 
@@ -60,3 +60,20 @@ def path_heading(
         renewed_at = np.where(moved[..., None], paths[:, :, step], renewed_at)
         along[:, :, step] = heading
     return along
+
+
+def central_path(paths: ArrayLike, probability: ArrayLike) -> NDArray[np.int64]:
+    """The path to use where only one can be: (N, K, T, 2) m and (N, K) -> (N,) index among the K.
+
+    It is the one with the least expected mean distance from what happens, if what happens is one of
+    the K paths with their probabilities: the medoid of the prediction. The most probable path of
+    several that share a direction can lie aside of them all; this one lies among them. Modes of
+    probability 0 are never chosen, unless all are.
+    """
+    paths, probability = np.asarray(paths, np.float64), np.asarray(probability, np.float64)
+    expected = np.zeros(probability.shape)
+    for other in range(probability.shape[1]):
+        step = paths - paths[:, other : other + 1]
+        expected += probability[:, other, None] * np.hypot(step[..., 0], step[..., 1]).mean(axis=-1)
+    expected[probability <= 0.0] = np.inf
+    return expected.argmin(axis=1)

@@ -22,6 +22,7 @@ from trajpred.calibration import (
     reliability_counts,
 )
 from trajpred.errors import InputError
+from trajpred.geometry import central_path
 from trajpred.types import Bool, Float, Int, Label
 
 TOP_K = (5, 6, 10, 20)
@@ -38,6 +39,8 @@ HEADING_MIN_MPS = 0.3
 """A true step slower than this gives no heading: at standstill a displacement is noise."""
 
 METRICS = (
+    "ade_single",
+    "fde_single",
     "ade_1",
     "fde_1",
     *(f"min_{error}_{k}" for k in TOP_K for error in ("ade", "fde")),
@@ -50,10 +53,20 @@ METRICS = (
     "coverage_50",
     "coverage_90",
 )
-"""What is scored per agent; `summarise` adds calibration_error, which only a group of agents has."""
+"""What is scored per agent: single is geometry.central_path, 1 the most probable path. `summarise`
+adds calibration_error, which only a group of agents has."""
 LENGTHS = tuple(name for name in METRICS if name.startswith(("ade_", "fde_", "min_")))
 HORIZON_ERRORS = ("error_1", "min_error_6", "min_error_20")
-INTERVALS = ("ade_1", "fde_1", "min_ade_6", "min_fde_6", "min_ade_20", "min_fde_20")
+INTERVALS = (
+    "ade_single",
+    "fde_single",
+    "ade_1",
+    "fde_1",
+    "min_ade_6",
+    "min_fde_6",
+    "min_ade_20",
+    "min_fde_20",
+)
 
 _CHUNK = 512  # agents scored at once: bounds the memory of `score` whatever the batch
 
@@ -345,7 +358,10 @@ def _score_chunk(batch: Batch) -> AgentScores:
     largest = largest_error(distance, batch.truth_valid)
     waymo = waymo_miss(path_end - end[:, None], true_heading(batch), batch.offset_s[last], batch.speed)
     share = region_share(end, path_end, batch.spread[agent, :, last], batch.probability)
+    single = central_path(batch.paths, batch.probability)
     values = {
+        "ade_single": ade[agent, single],
+        "fde_single": fde[agent, single],
         "ade_1": ade[:, 0],
         "fde_1": fde[:, 0],
         **{f"min_ade_{k}": best_of(ade, k) for k in TOP_K},

@@ -157,10 +157,11 @@ def test_more_tracks_at_once_than_the_store_may_hold():
 
 def test_a_slot_that_is_used_again_holds_nothing_of_its_last_owner():
     store = make_store(max_tracks=2)
-    for stamp in range(200):  # more newcomers than there can be unused slots
-        newcomers = [2 * stamp, 2 * stamp + 1]
-        assert see(store, stamp, newcomers, [7, 8]) == [0, 0]
-        assert see(store, stamp, newcomers, [9, 9]) == [0, 0]  # nor in the rows kept for a repeated stamp
+    for stamp in range(0, 400, 2):  # more newcomers than there can be unused slots
+        newcomers = [stamp, stamp + 1]
+        assert see(store, stamp, newcomers, [5, 6]) == [0, 0]
+        assert see(store, stamp, newcomers, [7, 8]) == [0, 0]  # nor in the rows kept for a repeated stamp
+        assert see(store, stamp + 1, newcomers, [9, 9]) == [7, 8]
 
 
 def test_growing_keeps_every_row():

@@ -14,6 +14,8 @@ import platform
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from data_tools.catalog import FOLDS, open_data
@@ -75,12 +77,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--jobs", type=int, default=2, help="folds trained side by side, one core each")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/offline.json"))
     given = parser.parse_args()
     folds = {}
-    for fold in FOLDS:
-        artefact = train(given.runs, fold)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        artefacts = list(pool.map(partial(train, given.runs), FOLDS))
+    for fold, artefact in zip(FOLDS, artefacts, strict=True):
         folds[fold] = {
             "training_s": Run.read(given.runs / fold).seconds,
             **measure(artefact, fold, given.threads),

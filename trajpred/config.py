@@ -89,7 +89,8 @@ class TrainingConfig:
     history_dropout: share of training windows whose first observations are hidden, so that a
     track is predicted from its first observation on. anneal_share: the share of the run over which
     winner-takes-all sharpens from soft (temperature anneal_from_m, metres) to hard. noise_m: observed
-    positions are blurred by up to this standard deviation, another one for each agent.
+    positions are blurred by up to this standard deviation, another one for each agent. threads: the
+    matrices are small, so that two runs side by side gain more than two threads in one.
     """
 
     epochs: int = 30
@@ -109,5 +110,5 @@ class TrainingConfig:
     noise_m: float = 0.0
     history_dropout: float = 0.1
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
     log: Literal["csv", "tensorboard"] = "csv"

@@ -1,0 +1,104 @@
+"""A recorded log, replayed: every object of every message is answered, and any reader opens the answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from rosbags.highlevel import AnyReader
+
+from data_tools.convert import convert
+from data_tools.demo_scene import demo_scene
+from tests.learn.conftest import crowd, small_model
+from trajpred.config import NeighbourConfig, Protocol
+from trajpred.errors import InputError
+from trajpred.evaluate import make_predictor
+from trajpred.learn.export import describe, to_onnx
+from trajpred.learn.train import Run
+from trajpred.messages import decode_tracked, typestore
+from trajpred.replay import OUTPUT_TOPIC, replay
+from trajpred.runtime import seal
+from trajpred.tables import write_table
+from trajpred.windows import cut
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    """A small model with random weights."""
+    windows = cut((crowd(),), Protocol())
+    model = small_model(windows, "lstm", neighbours=NeighbourConfig(count=4, radius_m=20.0))
+    path = tmp_path_factory.mktemp("model") / "m.onnx"
+    run = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, "0")
+    path.write_bytes(seal(to_onnx(model, describe(model, run))))
+    return path
+
+
+def raw_messages(path):
+    """(receive stamp, bytes) by the mcap package's own reader."""
+    with path.open("rb") as file:
+        return [(m.log_time, m.data) for _, _, m in make_reader(file).iter_messages()]
+
+
+def check_answers(log, answers, k, steps):
+    """Object by object: same ids in the same order, same stamp and frame, K finite paths that sum to 1."""
+    asked = [decode_tracked(raw)[1] for _, raw in raw_messages(log)]
+    with AnyReader([answers], default_typestore=typestore()) as reader:
+        (connection,) = reader.connections
+        assert connection.topic == OUTPUT_TOPIC
+        given = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages()]
+    assert len(raw_messages(answers)) == len(given) == len(asked)
+    objects = 0
+    for question, answer in zip(asked, given, strict=True):
+        assert repr(answer.header) == repr(question.header)
+        assert len(answer.objects) == len(question.objects)
+        for q, a in zip(question.objects, answer.objects, strict=True):
+            objects += 1
+            assert a.object_id.uuid.tobytes() == q.object_id.uuid.tobytes()
+            assert a.existence_probability == q.existence_probability
+            paths = a.kinematics.predicted_paths
+            assert 1 <= len(paths) <= k
+            assert sum(p.confidence for p in paths) == pytest.approx(1.0, abs=1e-5)
+            assert repr(a.kinematics.initial_pose_with_covariance) == repr(q.kinematics.pose_with_covariance)
+            here = q.kinematics.pose_with_covariance.pose.position
+            for path in paths:
+                assert len(path.path) == steps + 1
+                points = np.array([(p.position.x, p.position.y, p.orientation.w) for p in path.path])
+                assert np.isfinite(points).all()
+                np.testing.assert_allclose(points[0, :2], [here.x, here.y], atol=1e-6)
+    return objects
+
+
+def test_a_generated_street_is_answered_object_by_object(artefact, tmp_path):
+    write_table(demo_scene(seconds=5.0, seed=1), tmp_path / "street.parquet")
+    log, answers = tmp_path / "street.mcap", tmp_path / "predictions.mcap"
+    convert("table", tmp_path / "street.parquet", log)
+    done = replay(make_predictor(str(artefact)), log, answers)
+    assert check_answers(log, answers, k=4, steps=12) == done.objects > 0
+    assert done.messages == 50
+    assert done.sources == {"model": done.objects}
+
+
+@pytest.mark.real_data
+def test_a_kitti_drive_becomes_a_log_and_every_object_is_answered(artefact, data_root, tmp_path):
+    log, answers = tmp_path / "0004.mcap", tmp_path / "predictions.mcap"
+    convert("kitti", data_root / "kitti", log, scene="0004")
+    done = replay(make_predictor(str(artefact)), log, answers)
+    assert check_answers(log, answers, k=4, steps=12) == done.objects > 500
+
+
+def test_replaying_twice_gives_the_same_bytes(artefact, tmp_path):
+    write_table(demo_scene(seconds=2.0, seed=1), tmp_path / "s.parquet")
+    convert("table", tmp_path / "s.parquet", tmp_path / "s.mcap")
+    for name in ("a.mcap", "b.mcap"):
+        replay(make_predictor(str(artefact)), tmp_path / "s.mcap", tmp_path / name)
+    assert raw_messages(tmp_path / "a.mcap") == raw_messages(tmp_path / "b.mcap")
+
+
+def test_a_damaged_log_leaves_no_answers(artefact, tmp_path):
+    write_table(demo_scene(seconds=2.0, seed=1), tmp_path / "s.parquet")
+    convert("table", tmp_path / "s.parquet", tmp_path / "s.mcap")
+    whole = (tmp_path / "s.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut\.mcap"):
+        replay(make_predictor("cv"), tmp_path / "cut.mcap", tmp_path / "out.mcap")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.mcap", "s.mcap", "s.parquet"]

@@ -76,4 +76,5 @@ def central_path(paths: ArrayLike, probability: ArrayLike) -> NDArray[np.int64]:
         step = paths - paths[:, other : other + 1]
         expected += probability[:, other, None] * np.hypot(step[..., 0], step[..., 1]).mean(axis=-1)
     expected[probability <= 0.0] = np.inf
-    return expected.argmin(axis=1)
+    chosen: NDArray[np.int64] = expected.argmin(axis=1)
+    return chosen

@@ -26,10 +26,11 @@ def test_truth_turned_back_is_the_future(windows):
 def test_turning_changes_no_feature_of_an_agent_with_a_heading(windows):
     rng = np.random.default_rng(0)
     before, after = make_batch(windows, NEAR), make_batch(augment(windows, PLAIN, rng), NEAR)
-    several = before.mask.sum(1) > 1
-    torch.testing.assert_close(after.steps[several], before.steps[several], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(after.near_mask, before.near_mask)
-    target_several = several[before.select]
+    several = before.inputs.mask.sum(1) > 1
+    found, expected = after.inputs.steps[several], before.inputs.steps[several]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.inputs.near_mask, before.inputs.near_mask)
+    target_several = several[before.inputs.select]
     torch.testing.assert_close(
         after.truth[target_several], before.truth[target_several], atol=1e-4, rtol=1e-4
     )
@@ -77,7 +78,7 @@ def test_shortened_histories_keep_the_last_observation(windows):
 def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
     batches = Batches(windows, NEAR, PLAIN)
     first, again = list(batches), list(batches)
-    assert sum(len(b.select) for b in first) == windows.target.sum()
+    assert sum(len(b.truth) for b in first) == windows.target.sum()
     assert len(first) == len(batches)
     for a, b in zip(first, again, strict=True):
         torch.testing.assert_close(a.truth, b.truth)

@@ -37,7 +37,7 @@ def whole_window(model, windows: Windows) -> np.ndarray:
     """(M, K, S, 2) m in the map frame, by torch from the whole history at once."""
     batch = make_batch(windows, model.config.neighbours)
     with torch.no_grad():
-        futures, _ = model(batch.steps, batch.mask, model.new_state(len(batch.steps)), *batch[2:8])
+        futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
     motion = fold_windows(windows).motion
     rows = np.flatnonzero(windows.target)
     paths = to_map(futures.paths.numpy().astype(float), motion.heading[rows, None, None])

@@ -12,16 +12,15 @@ from trajpred.learn.model import Attend, Recurrent
 
 
 def run(model, batch, **changes):
-    batch = batch._replace(**changes)
-    state = model.new_state(len(batch.steps))
-    return model(batch.steps, batch.mask, state, *batch[2:8])
+    inputs = batch._replace(**changes)
+    return model(inputs, model.new_state(len(inputs.steps)))
 
 
 @pytest.mark.parametrize("attention", [0, 3])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_whole_sequence_equals_step_by_step(windows, encoder, attention):
     model = small_model(windows, encoder, attention)
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     with torch.no_grad():
         whole = model.encode(batch.steps, batch.mask, model.new_state(len(batch.steps)))
         state = model.new_state(len(batch.steps))
@@ -34,7 +33,7 @@ def test_whole_sequence_equals_step_by_step(windows, encoder, attention):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_masked_steps_change_nothing(windows, encoder):
     model = small_model(windows, encoder)
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     noise = torch.where(batch.mask[..., None], batch.steps, torch.randn_like(batch.steps) * 100)
     expected, _ = run(model, batch)
     found, _ = run(model, batch, steps=noise)
@@ -70,7 +69,7 @@ def test_the_relu_rnn_starts_as_an_integrator():
 
 
 def test_bag_of_steps_loses_order_and_lstm_does_not(windows):
-    batch = make_batch(windows, NeighbourConfig(count=0))
+    batch = make_batch(windows, NeighbourConfig(count=0)).inputs
     backwards = batch.steps.flip(1)
     for encoder, order_matters in (("bag_of_steps", False), ("lstm", True)):
         model = small_model(windows, encoder, neighbours=NeighbourConfig(count=0))
@@ -80,7 +79,7 @@ def test_bag_of_steps_loses_order_and_lstm_does_not(windows):
 
 def test_window_mlp_forgets_what_left_its_window(windows):
     model = small_model(windows, "window_mlp", neighbours=NeighbourConfig(count=0))
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     older = batch.steps.clone()
     older[:, : 8 - model.config.window] += 5.0
     torch.testing.assert_close(run(model, batch, steps=older)[0].paths, run(model, batch)[0].paths)
@@ -101,7 +100,7 @@ def test_attention_sees_past_states_and_nobody_is_allowed():
 
 def test_neighbours_matter_only_where_the_mask_says_so(windows):
     model = small_model(windows, "lstm")
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     expected = run(model, batch)[0].paths
     blind = run(model, batch, near_mask=torch.zeros_like(batch.near_mask))[0].paths
     met = batch.near_mask.any(dim=1)
@@ -112,7 +111,7 @@ def test_neighbours_matter_only_where_the_mask_says_so(windows):
 
 def test_gradient_reaches_the_first_step_through_time(windows):
     model = small_model(windows, "lstm")
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     steps = batch.steps.clone().requires_grad_(True)
     run(model, batch, steps=steps)[0].paths.sum().backward()
     rows = batch.select[batch.mask[batch.select].all(dim=1)]
@@ -121,7 +120,7 @@ def test_gradient_reaches_the_first_step_through_time(windows):
 
 def test_order_of_agents_does_not_matter(windows):
     model = small_model(windows, "lstm")
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours).inputs
     turn = torch.randperm(len(batch.steps))
     place = torch.argsort(turn)
     found, _ = run(

@@ -99,22 +99,11 @@ def gradient_by_step(run_folder: Path, windows: Windows) -> dict[str, list[float
     full = windows.target & windows.valid[:, :past].all(axis=1)
     probed = replace(windows, target=full).take(np.arange(min(len(windows), PROBED_AGENTS)))
     batch = make_batch(probed, model.config.neighbours)
-    steps = batch.steps.clone().requires_grad_(True)
-    state = model.new_state(len(steps))
-    futures, _ = model(
-        steps,
-        batch.mask,
-        state,
-        batch.label,
-        batch.speed,
-        batch.select,
-        batch.near_rows,
-        batch.near_mask,
-        batch.near_relation,
-    )
+    steps = batch.inputs.steps.clone().requires_grad_(True)
+    futures, _ = model(batch.inputs._replace(steps=steps), model.new_state(len(steps)))
     distances(futures, batch.truth).mean(-1).amin(dim=1).sum().backward()
     assert steps.grad is not None
-    norm = torch.linalg.vector_norm(steps.grad[batch.select] * model.std, dim=-1).mean(0)
+    norm = torch.linalg.vector_norm(steps.grad[batch.inputs.select] * model.std, dim=-1).mean(0)
     return {"steps_back": list(range(past)), "norm": norm.flip(0).tolist()}
 
 

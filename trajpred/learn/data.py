@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
-from trajpred.learn.model import Grid
+from trajpred.learn.model import Grid, Inputs
 from trajpred.types import Bool, Float, Float32, Int
 from trajpred.windows import Windows
 
@@ -23,16 +23,9 @@ FLAGS = ("turn_cos", "moved", "oriented", "tracker_velocity_valid", "tracker_yaw
 
 
 class Batch(NamedTuple):
-    """The model's inputs (see TrajectoryModel.forward) and the truth (M, S, 2) m in the agents' frames."""
+    """The model's inputs and the truth (M, S, 2) m in the frames of the decoded agents."""
 
-    steps: Tensor
-    mask: Tensor
-    label: Tensor
-    speed: Tensor
-    select: Tensor
-    near_rows: Tensor
-    near_mask: Tensor
-    near_relation: Tensor
+    inputs: Inputs
     truth: Tensor
 
 
@@ -58,7 +51,7 @@ def make_batch(windows: Windows, near: NeighbourConfig) -> Batch:
     motion = history.motion
     select = np.flatnonzero(windows.target)
     seen = neighbours(motion, windows.group, select, near.count, near.radius_m)
-    return Batch(
+    inputs = Inputs(
         steps=torch.from_numpy(history.steps),
         mask=torch.from_numpy(history.mask),
         label=torch.from_numpy(windows.label.astype(np.int64)),
@@ -67,8 +60,8 @@ def make_batch(windows: Windows, near: NeighbourConfig) -> Batch:
         near_rows=torch.from_numpy(seen.rows),
         near_mask=torch.from_numpy(seen.mask),
         near_relation=torch.from_numpy(seen.relation),
-        truth=torch.from_numpy(_truth(windows, history, select).astype(np.float32)),
     )
+    return Batch(inputs, torch.from_numpy(_truth(windows, history, select).astype(np.float32)))
 
 
 def _truth(windows: Windows, history: History, select: Int) -> Float:

@@ -178,6 +178,23 @@ class Attend(nn.Module):
         return out
 
 
+class Inputs(NamedTuple):
+    """What the network is given, but for the state.
+
+    steps (N, T, F) step features with mask (N, T); label (N,) class; speed (N,) m/s; select (M,) rows to
+    decode; their neighbours: near_rows (M, J) into the N, near_mask (M, J), near_relation (M, J, R).
+    """
+
+    steps: Tensor
+    mask: Tensor
+    label: Tensor
+    speed: Tensor
+    select: Tensor
+    near_rows: Tensor
+    near_mask: Tensor
+    near_relation: Tensor
+
+
 class Futures(NamedTuple):
     """K futures of M agents, each in its agent's own frame.
 
@@ -263,47 +280,29 @@ class TrajectoryModel(nn.Module):
     def _scan_step(self, state: State, step: tuple[Tensor, Tensor]) -> tuple[State, tuple[Tensor, ...]]:
         return tuple(part.clone() for part in self._step(state, *step)), ()
 
-    def decode(
-        self,
-        state: State,
-        label: Tensor,
-        speed: Tensor,
-        select: Tensor,
-        near_rows: Tensor,
-        near_mask: Tensor,
-        near_relation: Tensor,
-    ) -> Futures:
-        """State of N agents, label (N,), speed (N,) m/s, select (M,) rows; near_* (M, J, ...)."""
+    def decode(self, given: Inputs, state: State) -> Futures:
+        """The K futures of the selected agents, from the state of all N."""
         hidden = self.encoder.readout(state)  # (N, H)
-        kind = self.label(label)  # (N, C)
-        mine, speed = hidden[select], speed[select, None]
-        context = torch.cat([mine, kind[select], torch.log1p(speed)], dim=-1)
+        kind = self.label(given.label)  # (N, C)
+        select, speed = given.select, given.speed[given.select, None]
+        context = torch.cat([hidden[select], kind[select], torch.log1p(speed)], dim=-1)
         parts = [context]
         if self.config.attention:
             past, seen = state[-2][select], state[-1][select]
             parts.append(self.recall(context, past, seen > 0))
         if self.config.neighbours.count:
-            members = torch.cat([hidden[near_rows], kind[near_rows], near_relation], dim=-1)
-            parts.append(self.look(context, members, near_mask))
+            rows = given.near_rows
+            members = torch.cat([hidden[rows], kind[rows], given.near_relation], dim=-1)
+            parts.append(self.look(context, members, given.near_mask))
         trunk = self.trunk(torch.cat(parts, dim=-1))
         numbers = self.anchors + self.residual(trunk).unflatten(-1, self.anchors.shape)  # (M, K, B)
         scale = torch.sqrt(speed**2 + self.config.speed_floor_mps**2)[..., None]  # (M, 1, 1)
         flat = (numbers @ self.basis.flatten(1)) * scale  # (M, K, S * 2)
-        spread = torch.exp(self.log_spread(trunk).unflatten(-1, (self.config.modes, -1)))
+        # Bounded: the exponential of what was never seen in training would be anything.
+        spread = torch.exp(self.log_spread(trunk).clamp(-6.0, 3.0).unflatten(-1, (self.config.modes, -1)))
         return Futures(flat.unflatten(-1, self.basis.shape[1:]), self.logits(trunk), spread * scale + 0.01)
 
-    def forward(
-        self,
-        steps: Tensor,
-        mask: Tensor,
-        state: State,
-        label: Tensor,
-        speed: Tensor,
-        select: Tensor,
-        near_rows: Tensor,
-        near_mask: Tensor,
-        near_relation: Tensor,
-    ) -> tuple[Futures, State]:
+    def forward(self, given: Inputs, state: State) -> tuple[Futures, State]:
         """Encode, then decode the selected agents."""
-        state = self.encode(steps, mask, state)
-        return self.decode(state, label, speed, select, near_rows, near_mask, near_relation), state
+        state = self.encode(given.steps, given.mask, state)
+        return self.decode(given, state), state

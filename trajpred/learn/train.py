@@ -101,18 +101,7 @@ class Training(LightningModule):
         return self.config.anneal_from_m * max(0.0, left) ** 2
 
     def _futures(self, batch: Batch) -> Futures:
-        state = self.model.new_state(len(batch.steps))
-        futures: Futures = self.model(
-            batch.steps,
-            batch.mask,
-            state,
-            batch.label,
-            batch.speed,
-            batch.select,
-            batch.near_rows,
-            batch.near_mask,
-            batch.near_relation,
-        )[0]
+        futures: Futures = self.model(batch.inputs, self.model.new_state(len(batch.inputs.steps)))[0]
         return futures
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -120,7 +109,7 @@ class Training(LightningModule):
         config = self.config
         parts = losses(self._futures(batch), batch.truth, self.temperature_m(), config.endpoint_weight)
         for name, value in parts._asdict().items():
-            self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.select))
+            self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))
         return parts.path + config.classify_weight * parts.classify + config.spread_weight * parts.spread
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -145,7 +145,15 @@ class Predictor:
                 select,
                 neighbours(motion, frame.group[tracked], select, info.neighbours, info.neighbour_radius_m),
             )
-            after |= {STATE + name: part for name, part in state.items()}
+            after |= {
+                STATE + name: np.nan_to_num(part, posinf=0.0, neginf=0.0) for name, part in state.items()
+            }
+            sound = np.isfinite(forecast.paths).all(axis=(1, 2, 3)) & np.isfinite(forecast.spread).all(
+                axis=(1, 2)
+            )
+            if not sound.all():
+                source[tracked[select[~sound]]] = Source.MODEL_FAULT
+                select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
         self._store.save(slots, frame.stamp_ns, before, after)
         if len(tracked) < len(frame):
             motion = _scatter(self._untracked(frame), tracked, motion)
@@ -163,16 +171,20 @@ class Predictor:
         return tick
 
     def _untracked(self, frame: TrackFrame) -> Motion:
-        """(N,) what a frame says of its objects by itself; those without a position stay where last seen."""
+        """(N,) what is known of objects that this frame does not update.
+
+        Those of a track go on with its velocity and heading; without a usable position, from where it was.
+        """
         rows = np.arange(len(frame))
         usable = _usable(frame.xy)
         seen = _observation(frame, rows)._replace(xy=np.where(usable[:, None], frame.xy, 0.0))
         motion, _ = advance(Motion.empty(len(frame)), seen)
-        lost = np.flatnonzero(~usable)
-        slots = self._store.find(frame.ids[lost])
-        lost, slots = lost[slots >= 0], slots[slots >= 0]
-        if lost.size:
-            motion = _scatter(motion, lost, _motion(self._store.load(slots, frame.stamp_ns)))
+        slots = self._store.find(frame.ids)
+        known = np.flatnonzero(slots >= 0)
+        if known.size:
+            last = _motion(self._store.load(slots[known], frame.stamp_ns))
+            here = np.where(usable[known, None], frame.xy[known], last.xy)
+            motion = _scatter(motion, known, replace(last, xy=here))
         return motion
 
     def _answer(self, frame: TrackFrame, taken: _Taken) -> Prediction:

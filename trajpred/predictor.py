@@ -145,14 +145,12 @@ class Predictor:
                 select,
                 neighbours(motion, frame.group[tracked], select, info.neighbours, info.neighbour_radius_m),
             )
-            after |= {
-                STATE + name: np.nan_to_num(part, posinf=0.0, neginf=0.0) for name, part in state.items()
-            }
-            sound = np.isfinite(forecast.paths).all(axis=(1, 2, 3)) & np.isfinite(forecast.spread).all(
-                axis=(1, 2)
-            )
+            after |= {STATE + name: part for name, part in state.items()}
+            sound = forecast.is_finite()
             if not sound.all():
                 source[tracked[select[~sound]]] = Source.MODEL_FAULT
+                for part in state.values():
+                    part[select[~sound]] = 0.0  # as if never seen, so that one fault does not last
                 select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
         self._store.save(slots, frame.stamp_ns, before, after)
         if len(tracked) < len(frame):

@@ -198,6 +198,12 @@ class Forecast(NamedTuple):
     probability: Float
     spread: Float
 
+    def is_finite(self) -> NDArray[np.bool_]:
+        """(M,) whether everything said of an agent is finite."""
+        finite = np.isfinite(self.paths).all(axis=(1, 2, 3)) & np.isfinite(self.spread).all(axis=(1, 2))
+        sound: NDArray[np.bool_] = finite & np.isfinite(self.probability).all(axis=1)
+        return sound
+
 
 class OnnxModel:
     """A loaded artefact. `run` takes in steps and decodes the selected agents in one call."""

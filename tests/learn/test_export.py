@@ -121,3 +121,18 @@ def test_a_disagreement_fails_the_export(windows, tmp_path):
         model.residual.bias += 0.01
     with pytest.raises(Exception, match="ONNX and torch differ"):
         check_parity(model, OnnxModel.load(path))
+
+
+def test_a_model_that_says_nan_is_answered_by_the_baseline(windows, tmp_path):
+    """Somebody's exploded training run must not reach a planner."""
+    model = small_model(windows, "lstm")
+    with torch.no_grad():
+        model.residual.bias.fill_(float("nan"))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    predictor = Predictor(OnnxModel.load(path))
+    for frame in crowd(agents=4, steps=5).frames():
+        prediction = predictor.step(frame)
+        assert np.isfinite(prediction.paths).all()
+        assert (prediction.source == Source.MODEL_FAULT).all()
+        np.testing.assert_allclose(prediction.probability.sum(axis=1), 1.0)

@@ -202,7 +202,8 @@ class Forecast(NamedTuple):
         """(M,) whether everything said of an agent is finite."""
         # A sum is finite where every term is (none is near the largest float), and one pass is enough.
         total = self.paths.sum(axis=(1, 2, 3)) + self.spread.sum(axis=(1, 2)) + self.probability.sum(axis=1)
-        return np.isfinite(total)
+        sound: NDArray[np.bool_] = np.isfinite(total)
+        return sound
 
 
 class OnnxModel:

@@ -161,6 +161,7 @@ def ablate(
     encoders: list[str] = ["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_of_steps"],  # noqa: B006
     model: ModelConfig = ModelConfig(),  # noqa: B008
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
+    protocol: Protocol | None = None,
     data_root: Path | None = None,
 ) -> None:
     """Train every encoder with the same budget and show what sets them apart.
@@ -172,13 +173,14 @@ def ablate(
         encoders: Which encoders.
         model: The network, but for its encoder.
         training: The training run, the same for each.
+        protocol: Time grid and lengths of windows; default: those of the data.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
     """
     _learn()
     from trajpred.learn.ablate import ablate as run
 
     windows = {
-        split: _windows(_open(_fill(data, fold, split), data_root), None, 1)
+        split: _windows(_open(_fill(data, fold, split), data_root), protocol, 1)
         for split in ("train", "val", "test")
     }
     print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))

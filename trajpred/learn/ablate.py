@@ -28,6 +28,8 @@ from trajpred.viz import draw_ablation
 from trajpred.windows import Windows
 
 PROBED_AGENTS = 2000
+HISTORIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Numbers of observations whose error is looked at."""
 
 
 def ablate(
@@ -67,10 +69,10 @@ def ablate(
 
 
 def _errors(artefact: Path, windows: Windows, what: str) -> dict[str, Any]:
-    """Errors with the whole history, and best-of-K ADE with only the last 1, 2, ... observations."""
+    """Errors with the whole history, and best-of-K ADE with only the last 1, 2, ... of HISTORIES."""
     predictor = make_predictor(str(artefact))
     past = windows.protocol.observe
-    shown = list(range(1, past + 1))
+    shown = sorted({n for n in HISTORIES if n < past} | {past})
     by_history = []
     metrics: dict[str, float] = {}
     for observations in bar(shown, len(shown), f"{what}: history lengths"):
@@ -109,8 +111,8 @@ def gradient_by_step(run_folder: Path, windows: Windows) -> dict[str, list[float
 
 def _table(rows: Mapping[str, Mapping[str, Any]], n: int) -> str:
     lines = [
-        "| encoder | parameters | minADE20/minFDE20 (m) | ADE/FDE (m) | 1 observation: minADE20 | "
-        "gradient 7 steps back / last | training |",
+        "| encoder | parameters | best of K, ADE/FDE (m) | most probable, ADE/FDE (m) | "
+        "best of K, ADE after 1 observation | gradient at the first step / at the last | training |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():

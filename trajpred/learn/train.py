@@ -244,5 +244,5 @@ def _logger(config: TrainingConfig, out: Path) -> Logger:
         try:
             return TensorBoardLogger(out, name="log", version="")
         except ModuleNotFoundError:
-            raise MissingExtraError("tensorboard", "train") from None
+            raise MissingExtraError("tensorboard", "tensorboard") from None
     return CSVLogger(out, name="log", version="")

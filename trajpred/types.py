@@ -68,9 +68,9 @@ def ids_from_int(numbers: Any) -> Ids:
 
 
 def ids_from_bytes(uuid: Any) -> Ids:
-    """(N, 16) uint8 -> (N,) ids. Raises InputError for rows of another width."""
+    """(N, 16) uint8, or the same bytes in one row -> (N,) ids. Raises InputError for another width."""
     uuid = np.asarray(uuid, dtype=np.uint8)
-    if uuid.shape[1:] != (16,):
+    if uuid.shape[1:] not in ((), (16,)) or uuid.size % 16:
         raise InputError(f"ids are rows of 16 bytes, found an array of shape {uuid.shape}")
     return np.ascontiguousarray(uuid, dtype=np.uint8).reshape(-1).view(ID_DTYPE)
 

@@ -114,7 +114,7 @@ def test_kitti_and_pedestrians(data_root):
     assert cut(kitti.scenes, kitti.protocol).target.any()
     pedestrians = open_data("vru_pedestrians", data_root)
     assert len(pedestrians.scenes) == 1068
-    assert all((np.diff(scene.stamp_ns) == 400_000_000).all() for scene in pedestrians.scenes)
+    assert all((np.diff(scene.stamp_ns) == 80_000_000).all() for scene in pedestrians.scenes)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from trajpred.messages import decode_tracked, typestore
 from trajpred.replay import OUTPUT_TOPIC, replay
 from trajpred.runtime import seal
 from trajpred.tables import write_table
+from trajpred.types import Label
 from trajpred.windows import cut
 
 
@@ -28,7 +29,9 @@ def artefact(tmp_path_factory):
     windows = cut((crowd(),), Protocol())
     model = small_model(windows, "lstm", neighbours=NeighbourConfig(count=4, radius_m=20.0))
     path = tmp_path_factory.mktemp("model") / "m.onnx"
-    run = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, "0")
+    run = Run(
+        "crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, [label.name for label in Label], "0"
+    )
     path.write_bytes(seal(to_onnx(model, describe(model, run))))
     return path
 

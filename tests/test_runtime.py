@@ -23,6 +23,7 @@ METADATA = {
     "features": list(FEATURES),
     "relation": list(RELATION),
     "classes": [label.name for label in Label],
+    "trained_classes": ["BICYCLE", "PEDESTRIAN"],
     "offset_s": [0.4, 0.8, 1.2],
     "modes": 2,
     "min_observations": 2,

@@ -19,7 +19,7 @@ from trajpred.config import NS_PER_S, PredictorConfig
 from trajpred.features import SPEED_MAX_MPS, Motion, Observation, advance, neighbours, to_map
 from trajpred.runtime import Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
-from trajpred.types import Bool, Float, Ids, Int, Prediction, Source, TrackFrame
+from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Source, TrackFrame
 
 POSITION_MAX_M = 1e7
 """A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
@@ -64,7 +64,9 @@ class Predictor:
         else:
             self.offset_s = self.config.baseline_step_s * np.arange(1, self.config.baseline_steps + 1)
         self._modes = model.info.modes if model is not None else 1
-        self._min_count = model.info.min_observations if model is not None else 0
+        self._trained = np.zeros(256, bool)  # by label
+        if model is not None:
+            self._trained[[Label[name] for name in model.info.trained_classes]] = True
         self._frame_id: str | None = None
         self._store = TrackStore(
             self._columns(),
@@ -133,9 +135,11 @@ class Predictor:
         forecast, select = None, nothing
         if self.model is not None:
             info = self.model.info
-            ready = motion.count >= info.min_observations
-            source[tracked[~ready]] = Source.TOO_NEW
-            select = np.flatnonzero(ready) if decode else nothing
+            grown = motion.count >= info.min_observations
+            trained = self._trained[frame.label[tracked]]
+            source[tracked[~grown]] = Source.TOO_NEW
+            source[tracked[~trained]] = Source.UNTRAINED_CLASS
+            select = np.flatnonzero(grown & trained) if decode else nothing
             forecast, state = self.model.run(
                 steps[:, None],
                 np.ones((len(tracked), 1), bool),

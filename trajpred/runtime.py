@@ -37,7 +37,8 @@ Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 class ModelInfo:
     """What an artefact says of itself.
 
-    features, relation, classes: the input columns in order; offset_s (T,) s and modes: the output grid;
+    features, relation, classes: the input columns in order; trained_classes: those of the classes that
+    it has learned to predict; offset_s (T,) s and modes: the output grid;
     min_observations: the shortest history it was trained on; neighbours and neighbour_radius_m: what
     it wants to see around an agent; state: name -> shape of one agent's recurrent state; mean and std:
     the normalisation of the features, applied inside the graph; trained_on, trained_by: data name and
@@ -50,6 +51,7 @@ class ModelInfo:
     features: tuple[str, ...]
     relation: tuple[str, ...]
     classes: tuple[str, ...]
+    trained_classes: tuple[str, ...]
     offset_s: tuple[float, ...]
     modes: int
     min_observations: int
@@ -98,6 +100,8 @@ class ModelInfo:
             and bool((np.diff(self.offset_s, prepend=0.0) > 0).all()),
             "min_observations is less than 1": self.min_observations >= 1,
             "neighbours or their radius is negative": self.neighbours >= 0 and self.neighbour_radius_m >= 0,
+            "trained_classes are not among the classes": bool(self.trained_classes)
+            and set(self.trained_classes) <= set(self.classes),
             "there is no state": bool(self.state),
             "mean and std do not fit the features": len(self.mean) == len(self.std) == len(self.features),
         }
@@ -147,6 +151,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "features": _texts,
     "relation": _texts,
     "classes": _texts,
+    "trained_classes": _texts,
     "offset_s": _numbers,
     "modes": _count,
     "min_observations": _count,

@@ -57,6 +57,7 @@ class Source(IntEnum):
     OVER_BUDGET = 7  # the time budget ended before this agent's turn
     NO_MODEL = 8  # no usable model was loaded
     MODEL_FAULT = 9  # what the model said is not finite
+    UNTRAINED_CLASS = 10  # the model has never seen an agent of this class
 
 
 def ids_from_int(numbers: Any) -> Ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from trajpred.learn.export import TOLERANCE_M, check_parity, describe, to_onnx
 from trajpred.learn.train import Run
 from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel, seal
-from trajpred.types import Source, TrackFrame
+from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
 
-RUN = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, "0")
+RUN = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, [label.name for label in Label], "0")
 VARIANTS = [*((name, 0) for name in ENCODERS), ("lstm", 4)]
 
 
@@ -136,3 +137,19 @@ def test_a_model_that_says_nan_is_answered_by_the_baseline(windows, tmp_path):
         assert np.isfinite(prediction.paths).all()
         assert (prediction.source == Source.MODEL_FAULT).all()
         np.testing.assert_allclose(prediction.probability.sum(axis=1), 1.0)
+
+
+def test_a_class_that_was_not_trained_is_answered_by_the_baseline(windows, tmp_path):
+    """An embedding that was never trained is noise: a car gets no pedestrian's paths."""
+    model = small_model(windows, "lstm")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, replace(RUN, classes=["PEDESTRIAN"])))))
+    predictor = Predictor(OnnxModel.load(path))
+    for frame in crowd(agents=4, steps=5).frames():
+        prediction = predictor.step(frame)
+    walking = frame.label == Label.PEDESTRIAN
+    assert walking.any()
+    assert not walking.all()
+    assert (prediction.source[walking] == Source.MODEL).all()
+    assert (prediction.source[~walking] == Source.UNTRAINED_CLASS).all()
+    assert prediction.mode_valid[~walking].sum() == (~walking).sum()

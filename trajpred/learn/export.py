@@ -66,6 +66,7 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         features=FEATURES,
         relation=RELATION,
         classes=tuple(label.name for label in Label),
+        trained_classes=tuple(run.classes),
         offset_s=tuple(run.offset_s),
         modes=config.modes,
         min_observations=1 if shortened else 2,

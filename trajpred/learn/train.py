@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
@@ -29,6 +30,7 @@ from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.data import Batch, Batches, fit_grid
 from trajpred.learn.losses import distances, losses
 from trajpred.learn.model import Futures, TrajectoryModel
+from trajpred.types import Label
 from trajpred.windows import Windows
 
 RUN_FILE = "run.json"
@@ -36,12 +38,13 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What run.json says: names of the data and all settings; seconds and score once it has finished."""
+    """What run.json says: the data, its time grid and classes, all settings; once finished, seconds and score."""
 
     data: str
     model: dict[str, Any]
     training: dict[str, Any]
     offset_s: list[float]
+    classes: list[str]
     code_version: str
     seconds: float | None = None
     score: float | None = None
@@ -159,7 +162,9 @@ def fit(
 
     name says what the windows are. Raises InputError if `out` holds a run with other settings.
     """
-    run = Run(name, asdict(model_config), asdict(config), train.protocol.offset_s, __version__)
+    classes = [Label(label).name for label in np.unique(train.label[train.target]).tolist()]
+    offset_s = train.protocol.offset_s
+    run = Run(name, asdict(model_config), asdict(config), offset_s, classes, __version__)
     out.mkdir(parents=True, exist_ok=True)
     if (out / RUN_FILE).exists():
         earlier = Run.read(out)

@@ -38,7 +38,7 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What run.json says: the data, its time grid and classes, all settings; in the end, seconds and score."""
+    """What run.json says: the data, its time grid and classes, all settings; at the end seconds and score."""
 
     data: str
     model: dict[str, Any]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,33 @@ def test_every_configuration_loads_and_a_misspelt_key_fails(path, tmp_path):
 def test_options_may_be_spelt_with_dashes(tmp_path, capsys):
     line = refused(capsys, "evaluate", "--model", "cv", "--data", "vru:test", "--data-root", str(tmp_path))
     assert str(tmp_path) in line
+
+
+def test_interrupted_training_says_so_and_goes_on(tmp_path):
+    for split, seed in (("train", 0), ("val", 1)):
+        write_table(demo_scene(seconds=30.0, seed=seed), tmp_path / f"{split}.parquet")
+    run = tmp_path / "run"
+    settings = {
+        "data": str(tmp_path / "{split}.parquet"),
+        "out": str(run),
+        "protocol": {"step_ns": 200_000_000, "observe": 5, "predict": 5},
+        "model": {"hidden": 16, "modes": 2, "neighbours": {"count": 0}},
+        "training": {"epochs": 6, "batch_agents": 16},
+    }
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "trajpred.cli", "train", "--config", str(config)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (run / "last.ckpt").exists() and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate()
+    assert first.returncode == 130, err
+    assert "goes on from its last checkpoint" in err
+    assert json.loads((run / "run.json").read_text())["seconds"] is None
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "next: trajpred export" in again.stdout
+    assert json.loads((run / "run.json").read_text())["seconds"] > 0
 
 
 @pytest.mark.real_data

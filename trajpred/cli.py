@@ -320,7 +320,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "interrupted; training goes on from its last checkpoint when the same command is run again",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

@@ -197,9 +197,10 @@ def fit(
     )
     last = out / "last.ckpt"
     resume = str(last) if last.exists() else None
-    trainer.fit(Training(model, train, val, config), ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(Training(model, train, val, config), ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
+        raise KeyboardInterrupt from None
     score = float(best.best_model_score) if best.best_model_score is not None else float("nan")
     finished = Run(**{**asdict(run), "seconds": time.monotonic() - started, "score": score})
     finished.write(out)

@@ -15,13 +15,29 @@ from trajpred.geometry import (
 angles = st.floats(-50, 50)
 
 
-def test_the_central_path_lies_among_the_others_by_hand():
-    # Ends at 0, 1 and 10 with 0.4, 0.3, 0.3: expected distances 3.3, 3.1, 6.7. A mode of 0 never counts.
-    ends = np.array([0.0, 1.0, 10.0, 1.5])
+def test_the_central_path_is_the_geometric_median():
+    # On a line that is the weighted median: ends 0, 1, 10 with 0.4, 0.3, 0.3 have it at 1.
     paths = np.zeros((1, 4, 1, 2))
-    paths[0, :, 0, 0] = ends
-    assert central_path(paths, np.array([[0.4, 0.3, 0.3, 0.0]])).tolist() == [1]
-    assert central_path(paths[:, :1], np.ones((1, 1))).tolist() == [0]
+    paths[0, :, 0, 0] = [0.0, 1.0, 10.0, 1.5]
+    found = central_path(paths, np.array([[0.4, 0.3, 0.3, 0.0]]))
+    np.testing.assert_allclose(found, [[[1.0, 0.0]]], atol=0.2)
+    # Of an equilateral triangle with equal weights it is the centre; a single path is its own.
+    corners = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, np.sqrt(3.0)]])[None, :, None]
+    np.testing.assert_allclose(central_path(corners, np.full((1, 3), 1 / 3))[0, 0], [1.0, np.sqrt(1 / 3)])
+    np.testing.assert_allclose(central_path(corners[:, :1], np.ones((1, 1))), corners[:, 0])
+
+
+def test_no_other_point_is_much_closer_in_expectation_than_the_central_path():
+    rng = np.random.default_rng(0)
+    paths, weight = rng.normal(size=(20, 6, 3, 2)), rng.dirichlet(np.ones(6), size=20)
+
+    def expected(point):
+        return (weight[:, :, None] * np.linalg.norm(paths - point[:, None], axis=-1)).sum(axis=1)
+
+    best = expected(central_path(paths, weight))
+    for _ in range(200):
+        other = central_path(paths, weight) + rng.normal(scale=rng.choice([0.05, 0.5]), size=(20, 3, 2))
+        assert (expected(other) >= best - 0.02).all()
 
 
 @given(angles)

@@ -96,16 +96,16 @@ def slow_scores(batch: Batch, i: int) -> dict[str, float]:
     off = [[math.dist(batch.paths[i, k, t], batch.truth[i, t]) for t in steps] for k in modes]
     ade = [sum(row) / len(row) for row in off]
     fde = [row[-1] for row in off]
-    apart = [
-        [
-            sum(math.dist(a, b) for a, b in zip(batch.paths[i, k], batch.paths[i, j], strict=True))
-            for j in modes
-        ]
-        for k in modes
-    ]
-    expected = [sum(share * d for share, d in zip(p, row, strict=True)) / total for row in apart]
-    single = min((m for m in range(len(modes)) if p[m] > 0), key=lambda m: expected[m])
-    found = {"ade_1": ade[0], "fde_1": fde[0], "ade_single": ade[single], "fde_single": fde[single]}
+    single = []
+    for t in steps:
+        ends, share = [complex(*batch.paths[i, k, t]) for k in modes], [x / sum(p) for x in p]
+        centre = sum(x * end for x, end in zip(share, ends, strict=True))
+        for _ in range(10):
+            pull = [x / (abs(end - centre) + 1e-3) for x, end in zip(share, ends, strict=True)]
+            centre = sum(x * end for x, end in zip(pull, ends, strict=True)) / sum(pull)
+        single.append(abs(centre - complex(*batch.truth[i, t])))
+    found = {"ade_1": ade[0], "fde_1": fde[0], "ade_single": sum(single) / len(single)}
+    found["fde_single"] = single[-1]
     for k in (5, 6, 10, 20):
         found[f"min_ade_{k}"], found[f"min_fde_{k}"] = min(ade[:k]), min(fde[:k])
     found["miss_rate_av2"] = float(all(f > 2.0 for f in fde[:6]))

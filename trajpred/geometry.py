@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from trajpred.types import Float
 
@@ -62,19 +62,20 @@ def path_heading(
     return along
 
 
-def central_path(paths: ArrayLike, probability: ArrayLike) -> NDArray[np.int64]:
-    """The path to use where only one can be: (N, K, T, 2) m and (N, K) -> (N,) index among the K.
+def central_path(paths: ArrayLike, probability: ArrayLike) -> Float:
+    """The path to use where only one can be: (N, K, T, 2) m and (N, K) -> (N, T, 2) m.
 
-    It is the one with the least expected mean distance from what happens, if what happens is one of
-    the K paths with their probabilities: the medoid of the prediction. The most probable path of
-    several that share a direction can lie aside of them all; this one lies among them. Modes of
-    probability 0 are never chosen, unless all are.
+    At each step the point of least expected distance, if what happens is one of the K paths with their
+    probabilities: their geometric median, by ten rounds of Weiszfeld's algorithm (1937) from the mean.
+    The most probable of several paths that share a direction can lie aside of them all, and the mean
+    between two directions; the median lies among the majority. Probabilities sum to 1.
     """
-    paths, probability = np.asarray(paths, np.float64), np.asarray(probability, np.float64)
-    expected = np.zeros(probability.shape)
-    for other in range(probability.shape[1]):
-        step = paths - paths[:, other : other + 1]
-        expected += probability[:, other, None] * np.hypot(step[..., 0], step[..., 1]).mean(axis=-1)
-    expected[probability <= 0.0] = np.inf
-    chosen: NDArray[np.int64] = expected.argmin(axis=1)
-    return chosen
+    paths = np.asarray(paths, np.float64)
+    weight = np.asarray(probability, np.float64)[:, :, None]  # (N, K, 1)
+    centre: Float = (weight[..., None] * paths).sum(axis=1)
+    for _ in range(10):
+        step = paths - centre[:, None]
+        # A millimetre keeps the weight finite where the median is one of the paths.
+        pull = weight / (np.hypot(step[..., 0], step[..., 1]) + 1e-3)  # (N, K, T)
+        centre = (pull[..., None] * paths).sum(axis=1) / pull.sum(axis=1)[..., None]
+    return centre

@@ -358,10 +358,10 @@ def _score_chunk(batch: Batch) -> AgentScores:
     largest = largest_error(distance, batch.truth_valid)
     waymo = waymo_miss(path_end - end[:, None], true_heading(batch), batch.offset_s[last], batch.speed)
     share = region_share(end, path_end, batch.spread[agent, :, last], batch.probability)
-    single = central_path(batch.paths, batch.probability)
+    single = displacement(central_path(batch.paths, batch.probability)[:, None], batch.truth)
     values = {
-        "ade_single": ade[agent, single],
-        "fde_single": fde[agent, single],
+        "ade_single": average_error(single, batch.truth_valid)[:, 0],
+        "fde_single": final_error(single, batch.truth_valid)[:, 0],
         "ade_1": ade[:, 0],
         "fde_1": fde[:, 0],
         **{f"min_ade_{k}": best_of(ade, k) for k in TOP_K},

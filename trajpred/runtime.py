@@ -75,9 +75,14 @@ class ModelInfo:
         except json.JSONDecodeError as error:
             raise ArtefactError(f"{path}: its metadata is not JSON ({error})") from None
         names = {f.name for f in fields(cls)}
-        if not isinstance(values, dict) or values.get("format") != FORMAT or set(values) != names:
-            found = values.get("format") if isinstance(values, dict) else None
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT:
             raise ArtefactError(f"{path}: format {found!r}, this version reads {FORMAT!r}: export it again")
+        if set(values) != names:
+            other = ", ".join(sorted(set(values) ^ names))
+            raise ArtefactError(
+                f"{path}: its metadata has other fields than this version ({other}): export it again"
+            )
         try:
             info = cls(**{name: _READ[name](values[name]) for name in names})
             info.check()

@@ -36,6 +36,11 @@ class Counts:
     late_frames: int = 0
     answers: Counter[Source] = field(default_factory=Counter)
 
+    def add(self, source: NDArray[np.uint8]) -> None:
+        """Count the answers of one prediction, by who made them."""
+        share = np.bincount(source)
+        self.answers.update({Source(int(value)): int(share[value]) for value in np.flatnonzero(share)})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Taken:
@@ -101,7 +106,7 @@ class Predictor:
     def step(self, frame: TrackFrame) -> Prediction:
         """Take in one perception tick and predict every object in it, in its order."""
         taken = self._take_in(frame, decode=True)
-        self.counts.answers.update(Source(int(s)) for s in taken.source)
+        self.counts.add(taken.source)
         return self._answer(frame, taken)
 
     def observe(self, frame: TrackFrame) -> None:

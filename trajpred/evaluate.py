@@ -121,7 +121,7 @@ def _play_windows(predictor: Predictor, windows: Windows, progress: Progress[Any
         part = windows.take(rows)
         prediction = resample(_play(predictor, part), offset_s)
         kept = np.flatnonzero(part.target)
-        prediction = take(prediction, kept)
+        prediction = prediction.take(kept)
         past = part.protocol.observe
         first = part.valid[kept, :past].argmax(axis=1)
         batch = _batch(
@@ -186,7 +186,7 @@ def _stream(predictor: Predictor, source: DataSource, progress: Progress[Any] | 
             if source.scored_label is not None:
                 kept &= frame.label == source.scored_label
             rows = np.flatnonzero(kept)
-            prediction = take(prediction, rows)
+            prediction = prediction.take(rows)
             batch = _batch(
                 prediction,
                 start=prediction.xy,
@@ -241,22 +241,6 @@ class Later:
         share = (wanted - self.key[before]) / np.maximum(gap, 1)
         points = self.xy[before] + share[..., None] * (self.xy[after] - self.xy[before])
         return np.where(known[..., None], points, 0.0), known
-
-
-def take(prediction: Prediction, rows: Int) -> Prediction:
-    """Only some agents of a prediction."""
-    per_agent = (
-        "ids",
-        "xy",
-        "heading",
-        "velocity",
-        "paths",
-        "probability",
-        "mode_valid",
-        "spread",
-        "source",
-    )
-    return replace(prediction, **{name: getattr(prediction, name)[rows] for name in per_agent})
 
 
 def _batch(prediction: Prediction, **known: Any) -> Batch:

@@ -8,7 +8,7 @@ that can be unknown; the values under a false mask are finite but mean nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -198,6 +198,12 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Any) -> Prediction:
+        """The prediction of only some agents (mask or indices)."""
+        shared = ("stamp_ns", "frame_id", "offset_s")
+        kept = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in shared}
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,8 @@ types: $(READY)
 
 $(READY): pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c requirements.lock -e '.[train,viz,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c requirements.lock -e '.[train,viz,ros,dev]'
+	$(BIN)/trajpred-interfaces
 	touch $@
 
 clean:

@@ -1,0 +1,32 @@
+"""The ament_python package, for colcon. Without a ROS workspace, pip's trajpred brings the same nodes."""
+
+from glob import glob
+
+from setuptools import setup
+
+NAME = "trajpred_ros"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=[NAME],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", glob("config/*.yaml")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="trajpred",
+    maintainer_email="trajpred@users.noreply.github.com",
+    description="Several weighted future paths for every road user, from a streaming LSTM.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "prediction_node = trajpred_ros.main:prediction_node",
+            "replay_node = trajpred_ros.main:replay_node",
+            "yield_planner = trajpred_ros.main:yield_planner",
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""trajpred as ROS 2 nodes: prediction, log replay, and a planner that yields."""

@@ -7,6 +7,7 @@ READY := .venv/.ready
 
 demo: $(READY)
 	$(BIN)/trajpred demo --out demo
+	$(BIN)/python -m trajpred_ros.demo demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from trajpred.config import Protocol
 from trajpred.types import Float, Label, Scene, ids_from_int
 
+PROTOCOL = Protocol(step_ns=200_000_000, observe=10, predict=20)
+"""How the demo's model is trained and scored: 2 s seen, 4 s ahead."""
 STEP_S = 0.1
 POSITION_NOISE_M = 0.03
 SIZES_M = {Label.CAR: (4.5, 1.8, 1.5), Label.BICYCLE: (1.8, 0.6, 1.7), Label.PEDESTRIAN: (0.5, 0.5, 1.7)}

@@ -5,9 +5,9 @@ import pytest
 from mcap.reader import make_reader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
-from trajpred.bags import LogWriter, read_raw
+from trajpred.bags import LogWriter, read_raw, typestore
 from trajpred.errors import InputError
-from trajpred.messages import PREDICTED, TRACKED, encode_tracked, typestore
+from trajpred.messages import PREDICTED, TRACKED, encode_tracked
 from trajpred.types import TrackFrame, ids_from_int
 
 NAMES = ["log.mcap", "log.db3", "log"]
@@ -72,6 +72,25 @@ def test_the_topic_is_found_by_its_type(tmp_path):
         log.write(TOPIC, 0, message(0))
         log.write("/other", 0, b"\0\1\0\0")
     assert [topic for topic, _, _ in read_raw(tmp_path / "log.mcap")] == [TOPIC]
+
+
+def test_topics_of_another_type_can_be_asked_for(tmp_path):
+    with LogWriter(tmp_path / "log.mcap") as log:
+        log.add_topic("/other", PREDICTED)
+        log.add_topic(TOPIC, TRACKED)
+        log.write(TOPIC, 0, message(0))
+        log.write("/other", 1, b"\0\1\0\0")
+    assert list(read_raw(tmp_path / "log.mcap", msgtype=PREDICTED)) == [("/other", 1, b"\0\1\0\0")]
+    with pytest.raises(InputError, match=r"no topic of std_msgs/msg/Header; there is /other"):
+        list(read_raw(tmp_path / "log.mcap", msgtype="std_msgs/msg/Header"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("error")
+def test_reading_may_stop_before_the_end(tmp_path, name):
+    messages = read_raw(write(tmp_path / name, count=50))
+    next(messages)
+    messages.close()
 
 
 def test_one_of_several_topics_must_be_named(tmp_path):

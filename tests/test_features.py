@@ -503,6 +503,26 @@ def test_the_nearest_are_taken_when_there_are_more_than_fit():
     assert near.rows.tolist() == [[2, 3]]
 
 
+def test_those_who_are_equally_near_are_taken_in_order_of_their_rows():
+    # All a metre away; a place further up or to the right comes with a lower row.
+    motion = standing_at([[0, 1], [1, 0], [0, 0], [-1, 0], [0, -1]])
+    near = neighbours(motion, one_group(5), np.array([2]), 3, 10.0)
+    assert near.rows.tolist() == [[0, 1, 3]]
+
+
+@pytest.mark.parametrize("radius_m", [0.1, 1.0, 7.0, 10.0])
+@pytest.mark.parametrize("far_m", [1e2, 1e7])
+def test_who_is_exactly_at_the_radius_is_near(radius_m, far_m):
+    # In one row, the radius apart; the last one makes the world wide.
+    at = radius_m * np.arange(50)
+    xy = np.stack([np.append(at, -far_m), np.full(51, 3.0)], axis=1)
+    near = neighbours(standing_at(xy), one_group(51), np.arange(50), 4, radius_m)
+    gap = np.diff(at)
+    assert (
+        near.mask.sum(axis=1)[1:-1].tolist() == ((gap[:-1] <= radius_m) * 1 + (gap[1:] <= radius_m)).tolist()
+    )
+
+
 def test_agents_at_the_same_place_see_each_other_but_not_themselves():
     near = neighbours(standing_at([[5, 5], [5, 5]]), one_group(2), np.array([0, 1]), 3, 1.0)
     assert near.mask.sum(axis=1).tolist() == [1, 1]

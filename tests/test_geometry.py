@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from trajpred.geometry import (
     central_path,
+    half_turn,
     path_heading,
     quaternion_from_yaw,
     rotate,
@@ -71,6 +72,21 @@ def test_quaternion_of_a_quarter_turn():
 @given(angles)
 def test_yaw_survives_the_quaternion(angle):
     assert np.cos(yaw_from_quaternion(quaternion_from_yaw(angle)) - angle) == pytest.approx(1.0)
+
+
+@given(st.floats(-np.pi, np.pi), st.floats(1e-3, 1e3))
+def test_half_a_turn_is_the_quaternion_without_the_angle(angle, length):
+    x, y = length * np.cos(angle), length * np.sin(angle)
+    sine, cosine = half_turn(np.array(x), np.array(y))
+    np.testing.assert_allclose([0, 0, sine, cosine], quaternion_from_yaw(np.arctan2(y, x)), atol=2e-8)
+
+
+def test_half_turns_by_hand():
+    """Ahead, left, right and back: 0, 45 and -45 degrees, and 90 on the side that the sign of y says."""
+    sine, cosine = half_turn(np.array([2.0, 0.0, 0.0, -3.0, -3.0]), np.array([0.0, 5.0, -5.0, 0.0, -0.0]))
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose(sine, [0, half, -half, 1, -1])
+    np.testing.assert_allclose(cosine, [1, half, half, 0, 0], atol=1e-15)
 
 
 def hamilton(a, b):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trajpred.config import PredictorConfig
-from trajpred.predictor import Predictor, resample
+from trajpred.predictor import Predictor
+from trajpred.timegrid import resample
 from trajpred.types import Prediction, Source, TrackFrame, ids_from_int
 
 S = 1_000_000_000

@@ -10,12 +10,13 @@ from rosbags.highlevel import AnyReader
 from data_tools.convert import convert
 from data_tools.demo_scene import demo_scene
 from tests.learn.conftest import crowd, small_model
-from trajpred.config import NeighbourConfig, Protocol
+from trajpred.bags import typestore
+from trajpred.config import HorizonConfig, NeighbourConfig, OutputConfig, Protocol
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor
 from trajpred.learn.export import describe, to_onnx
 from trajpred.learn.train import Run
-from trajpred.messages import decode_tracked, typestore
+from trajpred.messages import TRACKED, decode_predicted, decode_tracked
 from trajpred.replay import OUTPUT_TOPIC, replay
 from trajpred.runtime import seal
 from trajpred.tables import write_table
@@ -42,9 +43,9 @@ def raw_messages(path):
         return [(m.log_time, m.data) for _, _, m in make_reader(file).iter_messages()]
 
 
-def check_answers(log, answers, k, steps):
+def check_answers(log, answers, k, steps=20):
     """Object by object: same ids in the same order, same stamp and frame, K finite paths that sum to 1."""
-    asked = [decode_tracked(raw)[1] for _, raw in raw_messages(log)]
+    asked = [typestore().deserialize_cdr(raw, TRACKED) for _, raw in raw_messages(log)]
     with AnyReader([answers], default_typestore=typestore()) as reader:
         (connection,) = reader.connections
         assert connection.topic == OUTPUT_TOPIC
@@ -76,9 +77,37 @@ def test_a_generated_street_is_answered_object_by_object(artefact, tmp_path):
     log, answers = tmp_path / "street.mcap", tmp_path / "predictions.mcap"
     convert("table", tmp_path / "street.parquet", log)
     done = replay(make_predictor(str(artefact)), log, answers)
-    assert check_answers(log, answers, k=4, steps=12) == done.objects > 0
+    assert check_answers(log, answers, k=4) == done.objects > 0
     assert done.messages == 50
     assert done.sources == {"model": done.objects}
+
+
+def test_answers_are_the_predictors_own_on_the_grid_that_was_asked_for(artefact, tmp_path):
+    """The model's grid is 0.4 s to 4.8 s; a path may be asked for at every second point of it."""
+    write_table(demo_scene(seconds=2.0, seed=1), tmp_path / "s.parquet")
+    convert("table", tmp_path / "s.parquet", tmp_path / "s.mcap")
+    output = OutputConfig(0.8, HorizonConfig(4.0, 4.0, 4.0))
+    replay(make_predictor(str(artefact)), tmp_path / "s.mcap", tmp_path / "out.mcap", output=output)
+    predictor = make_predictor(str(artefact))
+    for (_, question), (_, answer) in zip(
+        raw_messages(tmp_path / "s.mcap"), raw_messages(tmp_path / "out.mcap"), strict=True
+    ):
+        wanted = predictor.step(decode_tracked(question)[0])
+        found, _ = decode_predicted(answer)
+        np.testing.assert_allclose(found.offset_s, [0.8, 1.6, 2.4, 3.2, 4.0])
+        order = np.argsort(-np.where(wanted.mode_valid, wanted.probability, -1.0), axis=1, kind="stable")
+        paths = np.take_along_axis(wanted.paths[:, :, 1:10:2], order[..., None, None], axis=1)
+        used = found.mode_valid
+        np.testing.assert_array_equal(used.sum(axis=1), wanted.mode_valid.sum(axis=1))
+        np.testing.assert_allclose(found.paths[used], paths[:, : used.shape[1]][used], atol=1e-9)
+
+
+def test_an_output_that_cannot_be_is_refused_before_anything_is_written(tmp_path):
+    write_table(demo_scene(seconds=1.0, seed=1), tmp_path / "s.parquet")
+    convert("table", tmp_path / "s.parquet", tmp_path / "s.mcap")
+    with pytest.raises(InputError, match=r"output\.step_s"):
+        replay(make_predictor("cv"), tmp_path / "s.mcap", tmp_path / "out.mcap", output=OutputConfig(0.0))
+    assert not (tmp_path / "out.mcap").exists()
 
 
 @pytest.mark.real_data
@@ -86,7 +115,7 @@ def test_a_kitti_drive_becomes_a_log_and_every_object_is_answered(artefact, data
     log, answers = tmp_path / "0004.mcap", tmp_path / "predictions.mcap"
     convert("kitti", data_root / "kitti", log, scene="0004")
     done = replay(make_predictor(str(artefact)), log, answers)
-    assert check_answers(log, answers, k=4, steps=12) == done.objects > 500
+    assert check_answers(log, answers, k=4) == done.objects > 500
 
 
 def test_replaying_twice_gives_the_same_bytes(artefact, tmp_path):

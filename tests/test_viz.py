@@ -12,8 +12,9 @@ import pytest
 
 from trajpred import viz
 from trajpred.errors import InputError, MissingExtraError
+from trajpred.figures import DPI
 from trajpred.types import Label
-from trajpred.viz import DPI, Case, draw_ablation, draw_predictions, draw_reliability
+from trajpred.viz import Case, draw_ablation, draw_predictions, draw_reliability
 
 pytest.importorskip("matplotlib", reason="pictures need the extra viz")
 

@@ -8,16 +8,20 @@ import struct
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
 import apsw
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
+from trajpred.cdr import PACKAGE, TRACKED
 from trajpred.errors import InputError
-from trajpred.messages import TRACKED, typestore
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
@@ -45,8 +49,23 @@ _DAMAGE = (
 )
 
 
-def read_raw(path: Path, topic: str | None = None) -> Iterator[tuple[str, int, bytes]]:
-    """(topic, receive stamp in ns, CDR bytes) of every TrackedObjects of a log, in order of receipt.
+@cache
+def typestore() -> Typestore:
+    """ROS 2 Jazzy's message types and the perception interface, whose definitions go into logs.
+
+    They come with the package, so that no ROS installation is needed.
+    """
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for entry in files("trajpred").joinpath("interfaces", PACKAGE, "msg").iterdir():
+        name = f"{PACKAGE}/msg/{entry.name.removesuffix('.msg')}"
+        store.register(get_types_from_msg(entry.read_text("utf-8"), name))
+    return store
+
+
+def read_raw(
+    path: Path, topic: str | None = None, msgtype: str = TRACKED
+) -> Iterator[tuple[str, int, bytes]]:
+    """(topic, receive stamp in ns, CDR bytes) of every message of a type in a log, in order of receipt.
 
     path: a rosbag2 folder, or a single .mcap or .db3 file. The one topic of that type is found by
     itself; topic names one of several. Raises InputError for what is not a log or is damaged, with
@@ -60,11 +79,13 @@ def read_raw(path: Path, topic: str | None = None) -> Iterator[tuple[str, int, b
     place = ""
     try:
         with Reader(path) as reader:
-            messages = reader.messages(_choose(path, reader.connections, topic))
+            chosen = _choose(path, reader.connections, topic, msgtype)
             place = "message 0: "
-            for number, (connection, stamp_ns, raw) in enumerate(messages):
-                yield connection.topic, stamp_ns, bytes(raw)
-                place = f"message {number + 1}: "
+            # A caller may stop before the end, and sqlite closes only what nobody reads.
+            with closing(reader.messages(chosen)) as messages:
+                for number, (connection, stamp_ns, raw) in enumerate(messages):
+                    yield connection.topic, stamp_ns, bytes(raw)
+                    place = f"message {number + 1}: "
     except _DAMAGE as error:
         why = str(error).rstrip(".") or type(error).__name__
         raise InputError(
@@ -73,17 +94,17 @@ def read_raw(path: Path, topic: str | None = None) -> Iterator[tuple[str, int, b
         ) from error
 
 
-def _choose(path: Path, connections: list[Connection], topic: str | None) -> list[Connection]:
-    """The connections of the one topic of tracked objects."""
-    tracked = [c for c in connections if c.msgtype == TRACKED]
-    topics = sorted({c.topic for c in tracked})
+def _choose(path: Path, connections: list[Connection], topic: str | None, msgtype: str) -> list[Connection]:
+    """The connections of the one topic of that type."""
+    typed = [c for c in connections if c.msgtype == msgtype]
+    topics = sorted({c.topic for c in typed})
     if topic is None and len(topics) > 1:
-        raise InputError(f"{path}: several topics of {TRACKED}, name one: {', '.join(topics)}")
-    chosen = [c for c in tracked if c.topic == (topic or topics[0])]
+        raise InputError(f"{path}: several topics of {msgtype}, name one: {', '.join(topics)}")
+    chosen = [c for c in typed if c.topic == (topic or topics[0])]
     if not chosen:
         there = ", ".join(sorted(f"{c.topic} ({c.msgtype})" for c in connections)) or "no topic at all"
         wanted = f"topic {topic} of" if topic else "topic of"
-        raise InputError(f"{path}: no {wanted} {TRACKED}; there is {there}")
+        raise InputError(f"{path}: no {wanted} {msgtype}; there is {there}")
     for connection in chosen:
         form = getattr(connection.ext, "serialization_format", None)
         if form != "cdr":

@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 
 from trajpred.errors import InputError
-from trajpred.evaluate import Answer, answered
+from trajpred.evaluate import Answer, Answers, answered
 from trajpred.metrics import average_error, displacement, is_moving, last_step
-from trajpred.predictor import Predictor
 from trajpred.types import Bool, Float, Int
 from trajpred.viz import Case
 from trajpred.windows import DataSource
@@ -18,7 +17,7 @@ Pick = Literal["typical", "worst", "best", "random"]
 NEIGHBOURS_WITHIN_M = 15.0
 
 
-def pick_cases(predictor: Predictor, source: DataSource, pick: Pick, count: int, seed: int = 0) -> list[Case]:
+def pick_cases(predictor: Answers, source: DataSource, pick: Pick, count: int, seed: int = 0) -> list[Case]:
     """`count` agents by the error of their best path, among those seen to the end that move, if any do.
 
     typical: spread evenly between the 20th and the 80th percentile. Raises InputError if there are none.

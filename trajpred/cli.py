@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trajpred.config import ModelConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.config import ModelConfig, OutputConfig, PredictorConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError, TrajpredError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def evaluate(
     """Score an artefact or a baseline on recordings, through the streaming predictor.
 
     Args:
-        model: An artefact's path, or cv, ctrv, kalman.
+        model: An artefact's path, cv, ctrv, kalman, or a log of the PredictedObjects that anyone published.
         data: Data name (eth_ucy:zara1:test, vru:test, ...) or the path of a table or log.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
         json: Write the scores as JSON to this file, or to standard output with "-".
@@ -104,9 +104,10 @@ def replay(
     out: Path,
     topic: str | None = None,
     overwrite: bool = False,
+    output: OutputConfig = OutputConfig(),  # noqa: B008
     predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
 ) -> None:
-    """Predict every message of a recorded rosbag2 log into a new log; needs no ROS.
+    """Predict every message of a recorded rosbag2 log into a new log, as the live node would; needs no ROS.
 
     Args:
         log: rosbag2 folder, .mcap or .db3 with a topic of TrackedObjects.
@@ -114,12 +115,13 @@ def replay(
         out: The log to write: .mcap, .db3, or a folder.
         topic: Which topic, if the log has several.
         overwrite: Replace `out` if it exists.
+        output: The published paths: a pose every step_s up to horizon_s; by default every 0.5 s to 10 s.
         predictor: Bounds of the streaming predictor.
     """
     from trajpred.evaluate import make_predictor
     from trajpred.replay import replay as run
 
-    done = run(make_predictor(model, predictor), log, out, topic=topic, overwrite=overwrite)
+    done = run(make_predictor(model, predictor), log, out, topic=topic, output=output, overwrite=overwrite)
     by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
     print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
 

@@ -55,6 +55,29 @@ class PredictorConfig:
 
 
 @dataclass(frozen=True)
+class HorizonConfig:
+    """How far published paths reach, in s, by what the object is, grouped as Autoware's node does.
+
+    vehicle: car, truck, bus, trailer, motorcycle; pedestrian: pedestrian, bicycle; unknown: all others.
+    """
+
+    vehicle: float = 10.0
+    pedestrian: float = 10.0
+    unknown: float = 10.0
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """The paths of published messages: a pose every step_s, from now to the horizon, at most 100.
+
+    Beyond the model's own horizon a path goes on at its last velocity.
+    """
+
+    step_s: float = 0.5
+    horizon_s: HorizonConfig = field(default_factory=HorizonConfig)
+
+
+@dataclass(frozen=True)
 class NeighbourConfig:
     """Which agents an agent sees: the nearest `count` within `radius_m`; 0 switches them off."""
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from data_tools.convert import convert
-from data_tools.demo_scene import demo_scene
+from data_tools.demo_scene import PROTOCOL, demo_scene
 from trajpred.cases import pick_cases
-from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
+from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.evaluate import evaluate, make_predictor
 from trajpred.learn.export import export
 from trajpred.learn.train import RUN_FILE, fit
@@ -22,7 +22,6 @@ from trajpred.types import Label, Scene
 from trajpred.viz import draw_predictions
 from trajpred.windows import DataSource, Windows, cut
 
-PROTOCOL = Protocol(step_ns=200_000_000, observe=10, predict=20)
 MODEL = ModelConfig(modes=6, hidden=64, neighbours=NeighbourConfig(count=4, radius_m=15.0))
 TRAINING = TrainingConfig(
     epochs=10, batch_agents=128, history_dropout=0.4, learning_rate=4e-3, ema_decay=0.99

@@ -14,14 +14,19 @@ from trajpred.baselines import BaselineName
 from trajpred.config import NS_PER_S, PredictorConfig, Protocol
 from trajpred.errors import InputError
 from trajpred.metrics import AgentScores, Batch, score, summarise
-from trajpred.predictor import Predictor, resample
+from trajpred.predictor import Predictor
+from trajpred.recorded import Recorded, is_log
 from trajpred.runtime import OnnxModel, Provider
+from trajpred.timegrid import resample
 from trajpred.types import Bool, Float, Ids, Int, Prediction, Scene, TrackFrame, ids_from_int
 from trajpred.windows import DataSource, Windows, cut
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], int, str], Iterable[T]]
 """Wraps a loop: the loop, its length, what it does. See `trajpred.progress`."""
+
+Answers = Predictor | Recorded
+"""What can be scored: `step`, `observe` and `reset`."""
 
 ROWS_AT_ONCE = 2048
 HISTORY_S = np.arange(-3.2, 0.1, 0.4)
@@ -36,12 +41,15 @@ def make_predictor(
     *,
     protocol: Protocol | None = None,
     provider: Provider = "cpu",
-) -> Predictor:
-    """A predictor from the name of a baseline or the path of an artefact.
+) -> Answers:
+    """A predictor from the name of a baseline, the path of an artefact, or that of a log of PredictedObjects.
 
-    A baseline predicts on the protocol's time grid, if one is given. Raises ArtefactError.
+    A baseline predicts on the protocol's time grid, if one is given. Raises ArtefactError for an
+    artefact, InputError for a log.
     """
     config = config or PredictorConfig()
+    if is_log(Path(model)):
+        return Recorded(Path(model))
     if model not in get_args(BaselineName):
         return Predictor(OnnxModel.load(Path(model), threads=config.threads, provider=provider), config)
     if protocol is not None:
@@ -56,7 +64,7 @@ def evaluate(
     config: PredictorConfig | None = None,
     progress: Progress[Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a baseline or an artefact on a data source: JSON-ready, see metrics.summarise.
+    """Score a baseline, an artefact or a log of answers on a data source: JSON-ready, see metrics.summarise.
 
     Raises ArtefactError for the model, InputError for the data (nothing to score).
     """
@@ -85,9 +93,12 @@ class Answer:
 
 
 def answered(
-    predictor: Predictor, source: DataSource, progress: Progress[Any] | None = None
+    predictor: Answers, source: DataSource, progress: Progress[Any] | None = None
 ) -> Iterator[Answer]:
-    """Every scored agent of a source, batch by batch, always in the same order."""
+    """Every scored agent of a source, batch by batch, always in the same order.
+
+    Raises InputError for recorded answers to a source that is not played as it is.
+    """
     if source.streamed:
         yield from _stream(predictor, source, progress)
     else:
@@ -103,17 +114,20 @@ def scored_only(windows: Windows, source: DataSource) -> Windows:
     return replace(windows, target=windows.target & (windows.label == source.scored_label))
 
 
-def score_windows(
-    predictor: Predictor, windows: Windows, progress: Progress[Any] | None = None
-) -> AgentScores:
+def score_windows(predictor: Answers, windows: Windows, progress: Progress[Any] | None = None) -> AgentScores:
     """Scores of every target of the windows."""
     return AgentScores.concatenate(
         [score(answer.batch) for answer in _play_windows(predictor, windows, progress)]
     )
 
 
-def _play_windows(predictor: Predictor, windows: Windows, progress: Progress[Any] | None) -> Iterator[Answer]:
+def _play_windows(predictor: Answers, windows: Windows, progress: Progress[Any] | None) -> Iterator[Answer]:
     """Each window is a fresh set of tracks. Many moments are played at once, as separate groups."""
+    if isinstance(predictor, Recorded):
+        raise InputError(
+            f"{predictor.path}: recorded answers can only be scored on the log or table that they answer, "
+            "not on a benchmark that is cut into windows"
+        )
     offset_s = np.array(windows.protocol.offset_s)
     track = _track_numbers(windows.scene, windows.ids)
     chunks = _chunks(windows.group)
@@ -170,7 +184,9 @@ def _chunks(group: Int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds.tolist()) if b > a]
 
 
-def _stream(predictor: Predictor, source: DataSource, progress: Progress[Any] | None) -> Iterator[Answer]:
+def _stream(
+    predictor: Predictor | Recorded, source: DataSource, progress: Progress[Any] | None
+) -> Iterator[Answer]:
     """Each scene from start to end; a prediction is scored where its agent is seen later on."""
     tracks = 0
     for scene in source.scenes:

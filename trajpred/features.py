@@ -9,14 +9,16 @@ and single steps give the same numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import shapely
+from numpy.typing import NDArray
 
 from trajpred.config import NS_PER_S
 from trajpred.geometry import rotate, wrap_angle
 from trajpred.types import Bool, Float, Float32, Int
+
+Complex = NDArray[np.complex128]
 
 FEATURES = (
     "forward_mps",  # displacement since the last observation over the elapsed time, along the new heading
@@ -42,6 +44,8 @@ SPEED_TIME_S = 0.8
 SPEED_MAX_MPS = 1e3
 """No road user is faster: a larger displacement is a fault of the tracker, and is cut to this."""
 _STILL_MPS = 1e-6
+_CELLS = 2**20
+"""The most cells along one axis of the grid in which neighbours are sought; their numbers fit in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +126,10 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
     speed_now = _length(known_velocity)
     settle = np.where(before.speed > 0, 1.0 - np.exp(-elapsed / SPEED_TIME_S), 1.0)
 
-    heading, towed, oriented = _tow(before, seen)
+    heading, facing, towed, oriented = _tow(before, seen)
     turn = np.where(before.oriented, heading - before.heading, 0.0)
     after = Motion(
-        stamp_ns=np.broadcast_to(np.asarray(seen.stamp_ns, np.int64), moved.shape).copy(),
+        stamp_ns=np.zeros_like(before.stamp_ns) + seen.stamp_ns,
         xy=seen.xy,
         heading=heading,
         towed=towed,
@@ -136,19 +140,19 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
         speed=before.speed + settle * (speed_now - before.speed),
         count=before.count + 1,
     )
-    own = to_agent(velocity, heading)
-    tracker = np.where(seen.velocity_valid[:, None], to_agent(seen.velocity, heading), 0.0)
+    own = as_complex(velocity) * facing.conj()
+    tracker = np.where(seen.velocity_valid, as_complex(seen.velocity) * facing.conj(), 0.0)
     features = np.stack(
         [
-            own[:, 0],
-            own[:, 1],
+            own.real,
+            own.imag,
             np.sin(turn),
             np.where(before.oriented, np.cos(turn), 0.0),
             np.where(moved, elapsed, 0.0),
             moved,
             before.oriented,
-            tracker[:, 0],
-            tracker[:, 1],
+            tracker.real,
+            tracker.imag,
             seen.velocity_valid,
             seen.yaw_valid,
         ],
@@ -157,15 +161,17 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
     return after, features.astype(np.float32)
 
 
-def _tow(before: Motion, seen: Observation) -> tuple[Float, Float, Bool]:
-    """The new heading (N,), the towed point (N, 2), and whether there is a direction (N,).
+def _tow(before: Motion, seen: Observation) -> tuple[Float, Complex, Float, Bool]:
+    """The new heading (N,) rad and as a unit vector, the towed point (N, 2), and where there is one.
 
     The agent draws a point behind it on a drawbar of TOW_M, as a car draws a trailer; the heading is the
     drawbar's. It follows a turn within that distance at any rate of observations, and what moves less
     than the drawbar gives does not turn it. A first direction is taken from any displacement, else from
     the tracker's velocity; the tracker's yaw is taken as it is.
     """
-    drawbar = np.where((before.count > 0)[:, None], seen.xy - before.towed, 0.0)
+    # A new track is its own towed point.
+    towed = np.where((before.count > 0)[:, None], before.towed, seen.xy)
+    drawbar = seen.xy - towed
     reach = _length(drawbar)
     pulled = reach > np.where(before.oriented, TOW_M, _STILL_MPS)
     hinted = ~before.oriented & ~pulled & seen.velocity_valid & (_length(seen.velocity) > _STILL_MPS)
@@ -173,11 +179,11 @@ def _tow(before: Motion, seen: Observation) -> tuple[Float, Float, Bool]:
     heading = np.where(pulled | hinted, np.arctan2(direction[:, 1], direction[:, 0]), before.heading)
     heading = np.where(seen.yaw_valid, wrap_angle(seen.yaw), heading)
     turned = pulled | hinted | seen.yaw_valid
-    behind = seen.xy - TOW_M * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
-    # A new track without direction is its own towed point; a short first displacement keeps its start.
-    kept = np.where((before.count > 0)[:, None], before.towed, seen.xy)
-    towed = np.where((turned & ((reach > TOW_M) | ~pulled | seen.yaw_valid))[:, None], behind, kept)
-    return heading, towed, before.oriented | turned
+    facing = np.exp(1j * heading)
+    # A short first displacement keeps its start.
+    taut = turned & ((reach > TOW_M) | ~pulled | seen.yaw_valid)
+    towed = np.where(taut[:, None], seen.xy - TOW_M * as_vector(facing), towed)
+    return heading, facing, towed, before.oriented | turned
 
 
 def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
@@ -191,13 +197,13 @@ def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
 
 def _capped(velocity: Float) -> Float:
     """(N, 2) m/s, no faster than SPEED_MAX_MPS; finite whatever comes in."""
-    velocity = np.clip(velocity, -1e100, 1e100)
+    velocity = np.minimum(np.maximum(velocity, -1e100), 1e100)
     return velocity * np.minimum(1.0, SPEED_MAX_MPS / np.maximum(_length(velocity), 1.0))[:, None]
 
 
 def _length(vectors: Float) -> Float:
     """(N, 2) -> (N,)."""
-    length: Float = np.hypot(vectors[:, 0], vectors[:, 1])
+    length: Float = np.abs(as_complex(vectors))
     return length
 
 
@@ -261,35 +267,63 @@ def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: fl
     relation = np.zeros((m, width, len(RELATION)), np.float32)
     if count == 0 or m == 0 or len(group) < 2:
         return Neighbours(rows, mask, relation)
-    me, other, gap = _pairs(motion.xy, group, select, radius_m)
-    order = np.lexsort((other, gap, me))
-    me, other, gap = me[order], other[order], gap[order]
-    rank = np.arange(len(me)) - np.searchsorted(me, me)
-    kept = rank < count
-    me, other, gap, rank = me[kept], other[kept], gap[kept], rank[kept]
+    place, velocity, facing = as_complex(motion.xy), as_complex(motion.velocity), np.exp(1j * motion.heading)
+    me, other, gap = _pairs(place, group, select, radius_m)
+    # One row per agent, so that each is sorted by itself: equal gaps stay in order of `other`.
+    start = np.searchsorted(me, np.arange(m + 1))
+    column = np.arange(len(me)) - start[me]
+    gaps = np.full((m, column.max(initial=-1) + 1), np.inf)
+    gaps[me, column] = gap
+    nearest = np.argsort(gaps, axis=1, kind="stable")[:, :count]
+    me, rank = np.nonzero(np.arange(nearest.shape[1]) < np.diff(start)[:, None])
+    pair = start[me] + nearest[me, rank]
+    other, gap = other[pair], gap[pair]
     rows[me, rank] = other
     mask[me, rank] = True
     mine = select[me]
-    ahead = to_agent(motion.xy[other] - motion.xy[mine], motion.heading[mine])
-    velocity = to_agent(motion.velocity[other] - motion.velocity[mine], motion.heading[mine])
-    angle = motion.heading[other] - motion.heading[mine]
-    relation[me, rank] = np.column_stack(
-        [ahead, velocity, np.sin(angle), np.cos(angle), 1.0 / (1.0 + gap)]
-    ).astype(np.float32)
+    to_me = facing[mine].conj()
+    ahead, turn = (place[other] - place[mine]) * to_me, facing[other] * to_me
+    drift = (velocity[other] - velocity[mine]) * to_me
+    relation[me, rank] = np.stack(
+        [ahead.real, ahead.imag, drift.real, drift.imag, turn.imag, turn.real, 1.0 / (1.0 + gap)], axis=1
+    )
     return Neighbours(rows, mask, relation)
 
 
-def _pairs(xy: Float, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
-    """All (row of select, other agent, distance) within the radius and the group."""
-    # Groups are laid side by side, so that the tree finds few pairs of two groups; none of them is kept.
-    _, rank = np.unique(group, return_inverse=True)
-    low = xy.min(axis=0)
-    width = float((xy[:, 0] - low[0]).max()) + 2.0 * radius_m + 1.0
-    points = shapely.points(xy[:, 0] - low[0] + rank * width, xy[:, 1] - low[1])
-    me, other = shapely.STRtree(points).query(points[select], predicate="dwithin", distance=radius_m)
-    gap = _length(xy[other] - xy[select[me]])
-    kept = (select[me] != other) & (group[select[me]] == group[other]) & (gap <= radius_m)
-    return me[kept], other[kept], gap[kept]
+def _pairs(place: Complex, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
+    """All (row of select, other agent, distance) within the radius and the group, in this order."""
+    # A grid: a cell is no smaller than the radius, so that all who are near lie in the nine cells around.
+    x, y = place.real - place.real.min(), place.imag - place.imag.min()
+    size = max(radius_m * (1 + 1e-9), x.max() / _CELLS, y.max() / _CELLS, 1e-9)
+    # Empty cells between columns and between groups: no column or group touches the next.
+    _, column = np.unique(group, return_inverse=True)
+    column = column * (_CELLS + 3) + (x / size).astype(np.int64)
+    cell = column * (_CELLS + 3) + (y / size).astype(np.int64)
+    order = np.argsort(cell, kind="stable")
+    ranked = cell[order]
+    # Three columns, and in each of them three cells in a row.
+    below = (cell[select, None] + (_CELLS + 3) * np.arange(-1, 2) - 1).ravel()
+    first = np.searchsorted(ranked, below)
+    count = np.searchsorted(ranked, below + 3) - first
+    run = np.repeat(np.arange(len(first)), count)
+    me = run // 3
+    other = order[np.arange(len(run)) + (first + count - count.cumsum())[run]]
+    mine = select[me]
+    kept = (np.abs(place[other] - place[mine]) <= radius_m) & (mine != other)
+    pair = np.sort(me[kept] * len(place) + other[kept])
+    me, other = np.divmod(pair, len(place))
+    return me, other, np.abs(place[other] - place[select[me]])
+
+
+def as_complex(vector: NDArray[np.floating[Any]]) -> Complex:
+    """(..., 2) -> (...) complex, so that a product with exp(1j * angle) is a turn."""
+    whole: Complex = np.ascontiguousarray(vector, np.float64).view(np.complex128)[..., 0]
+    return whole
+
+
+def as_vector(whole: Complex) -> Float:
+    """(...) complex -> (..., 2)."""
+    return np.ascontiguousarray(whole)[..., None].view(np.float64)
 
 
 def to_agent(vector: Float, heading: Float) -> Float:

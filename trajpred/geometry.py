@@ -38,28 +38,63 @@ def quaternion_from_yaw(yaw: ArrayLike) -> Float:
     return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
 
 
+def half_turn(x: Float, y: Float) -> tuple[Float, Float]:
+    """Sine and cosine of half the angle of vectors (x, y) of any length but zero: z and w of a quaternion.
+
+    Without the angle itself, which would take three trigonometric functions; to 1e-8.
+    """
+    cosine = x / np.sqrt(x * x + y * y)
+    return np.copysign(np.sqrt(0.5 - 0.5 * cosine), y), np.sqrt(0.5 + 0.5 * cosine)
+
+
+class Course:
+    """The direction in which each of M points moves that does not jitter where it hardly moves.
+
+    It is the direction from the last place at which it was renewed, once that lies min_move_m behind;
+    until then the previous one holds. So standing still keeps the heading of the start, and slow
+    motion still turns it.
+
+    Args:
+        heading: (M,) rad, at the start.
+        start: (2, M) m.
+        min_move_m: What is not jitter.
+    """
+
+    def __init__(self, heading: Float, start: Float, min_move_m: float = 0.05) -> None:
+        self._along = np.stack([np.cos(heading), np.sin(heading)])
+        self._renewed_at = start.copy()
+        self._min_square = min_move_m**2
+
+    def move(self, to: Float) -> Float:
+        """(2, M) m, where they are next -> (2, M), their directions as vectors of any length.
+
+        The array is overwritten by the next call.
+        """
+        way = to - self._renewed_at
+        square = way * way
+        moved = square[0] + square[1] >= self._min_square
+        np.copyto(self._along, way, where=moved)
+        np.copyto(self._renewed_at, to, where=moved)
+        return self._along
+
+
 def path_heading(
     start_heading: ArrayLike, start_xy: ArrayLike, paths: ArrayLike, min_move_m: float = 0.05
 ) -> Float:
-    """Heading at every point of every path that does not jitter where the path hardly moves.
+    """Heading at every point of every path that does not jitter where the path hardly moves (see Course).
 
     start_heading (N,) rad and start_xy (N, 2) m, where the paths (N, K, T, 2) m start from -> (N, K, T)
-    rad in [-pi, pi]. A heading is the direction from the last point at which it was renewed, once
-    that lies min_move_m behind; until then the previous heading holds. So standing still keeps the
-    heading of the start, and slow motion still turns it.
+    rad in [-pi, pi].
     """
     paths = np.asarray(paths, np.float64)
     n, k, steps, _ = paths.shape
-    renewed_at = np.repeat(np.asarray(start_xy, np.float64)[:, None], k, axis=1)  # (N, K, 2)
-    heading = np.repeat(np.asarray(start_heading, np.float64)[:, None], k, axis=1)  # (N, K)
-    along = np.empty((n, k, steps))
+    start = np.repeat(np.asarray(start_xy, np.float64), k, axis=0).T
+    course = Course(np.repeat(np.asarray(start_heading, np.float64), k), start, min_move_m)
+    heading = np.empty((n, k, steps))
     for step in range(steps):
-        way = paths[:, :, step] - renewed_at
-        moved = np.hypot(way[..., 0], way[..., 1]) >= min_move_m
-        heading = np.where(moved, np.arctan2(way[..., 1], way[..., 0]), heading)
-        renewed_at = np.where(moved[..., None], paths[:, :, step], renewed_at)
-        along[:, :, step] = heading
-    return along
+        x, y = course.move(paths[:, :, step].reshape(-1, 2).T)
+        heading[:, :, step] = np.arctan2(y, x).reshape(n, k)
+    return heading
 
 
 def central_path(paths: ArrayLike, probability: ArrayLike) -> Float:

@@ -1,93 +1,91 @@
-"""Autoware's perception messages to and from the arrays of the house, as serialized bytes (CDR).
+"""Autoware's perception messages to and from what the house knows: what the arrays of the wire mean.
 
 In: autoware_perception_msgs/TrackedObjects, out: PredictedObjects with the same header and the same
-objects in the same order. The definitions come with the package (`interfaces/`), so that no ROS
-installation is needed.
+objects in the same order, both as serialized bytes (`trajpred.cdr`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
-from itertools import islice
-from operator import itemgetter
-from typing import Any
+import threading
+from dataclasses import fields
+from functools import lru_cache
+from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from trajpred.config import NS_PER_S
+from trajpred import cdr
+from trajpred.cdr import PREDICTED as PREDICTED
+from trajpred.cdr import TRACKED as TRACKED
+from trajpred.config import NS_PER_S, OutputConfig
 from trajpred.errors import InputError
-from trajpred.geometry import path_heading, quaternion_from_yaw, rotate, wrap_angle, yaw_from_quaternion
-from trajpred.types import (
-    Bool,
-    Float,
-    Int,
-    Label,
-    Prediction,
-    TrackFrame,
-    bytes_from_ids,
-    ids_from_bytes,
+from trajpred.geometry import (
+    Course,
+    half_turn,
+    quaternion_from_yaw,
+    rotate,
+    wrap_angle,
+    yaw_from_quaternion,
 )
+from trajpred.timegrid import between
+from trajpred.types import Bool, Float, Int, Label, Prediction, Source, TrackFrame
 
-PACKAGE = "autoware_perception_msgs"
-TRACKED = f"{PACKAGE}/msg/TrackedObjects"
-PREDICTED = f"{PACKAGE}/msg/PredictedObjects"
 MAX_PATHS = 10
 MAX_POSES = 100
+STEP_MIN_S, HORIZON_MAX_S = 0.001, 3600.0
 
 UNAVAILABLE, SIGN_UNKNOWN, AVAILABLE = 0, 1, 2  # TrackedObjectKinematics.orientation_availability
 BOUNDING_BOX, CYLINDER, POLYGON = 0, 1, 2  # Shape.type
 
-_LABELS = frozenset(Label)
+VEHICLES = (Label.CAR, Label.TRUCK, Label.BUS, Label.TRAILER, Label.MOTORCYCLE)
+PEDESTRIANS = (Label.PEDESTRIAN, Label.BICYCLE)
+"""What config.HorizonConfig calls vehicle and pedestrian; all other classes are its unknown."""
+
+UNKNOWN_SPREAD_M = 1.0
+"""A PredictedObjects does not say how sure a path is, so scores of the spread say nothing about it."""
+PATHS_READ_MAX = 100
+"""An object with more paths than this is no prediction, and would cost all others as much memory."""
+
+_WORKSPACE_MAX = 2**21  # numbers, 16 MiB
+_thread = threading.local()
+
 _IDENTITY = (0.0, 0.0, 0.0, 1.0)
+_VELOCITY = slice(cdr.TWIST.start, cdr.TWIST.start + 2)
 
 
-@cache
-def typestore() -> Typestore:
-    """ROS 2 Jazzy's message types and the perception interface, with their (de)serializers."""
-    store = get_typestore(Stores.ROS2_JAZZY)
-    names = [entry.name.removesuffix(".msg") for entry in _interfaces().iterdir()]
-    _register(store, {name: _definition(name) for name in names})
-    return store
+def decode_tracked(raw: cdr.Raw) -> tuple[TrackFrame, cdr.TrackedObjects]:
+    """One serialized TrackedObjects -> its frame (see frame_of), and what encode_predicted copies from.
 
-
-def decode_tracked(raw: bytes | memoryview) -> tuple[TrackFrame, Any]:
-    """One serialized TrackedObjects -> its frame, and the message that encode_predicted copies from.
-
-    Rows are in the order of the message; a position that is not finite stays as it is. label is the
-    most probable class. yaw is valid where the orientation is known: one that is known but for its
-    sign is turned round if the object would be driving backwards. velocity is along the axes of the
-    header's frame; size is known for boxes and cylinders. Raises InputError for other bytes.
+    Raises InputError for other bytes.
     """
-    try:
-        message: Any = typestore().deserialize_cdr(raw, TRACKED)
-    except SerdeError as error:
-        raise InputError(f"not the bytes of {TRACKED}: {error}") from error
-    kinematics = [item.kinematics for item in message.objects]
-    position = _vectors((k.pose_with_covariance.pose.position for k in kinematics), "xy")
-    yaw, yaw_valid, velocity, velocity_valid = _motion(kinematics)
-    size, size_valid = _sizes([item.shape for item in message.objects])
-    frame = TrackFrame(
-        stamp_ns=message.header.stamp.sec * NS_PER_S + message.header.stamp.nanosec,
-        frame_id=message.header.frame_id,
-        ids=ids_from_bytes(np.array([item.object_id.uuid for item in message.objects], np.uint8)),
-        label=np.array([_most_probable(item.classification) for item in message.objects], np.uint8),
-        xy=position,
+    tracked = cdr.read_tracked(raw)
+    return frame_of(tracked), tracked
+
+
+def frame_of(tracked: cdr.TrackedObjects) -> TrackFrame:
+    """The objects of a message as the predictor takes them, in the order of the message.
+
+    A position that is not finite stays as it is. label is the most probable class. yaw is valid
+    where the orientation is known: one that is known but for its sign is turned round if the object
+    would be driving backwards. velocity is along the axes of the header's frame; size is known for
+    boxes and cylinders.
+    """
+    yaw, yaw_valid, velocity, velocity_valid = _motion(tracked)
+    solid = (tracked.shape_type == BOUNDING_BOX) | (tracked.shape_type == CYLINDER)
+    size_valid = solid & _sane(tracked.dimensions) & (tracked.dimensions > 0).all(axis=1)
+    return TrackFrame(
+        stamp_ns=tracked.stamp_ns,
+        frame_id=tracked.frame_id,
+        ids=tracked.ids,
+        label=_most_probable(tracked),
+        xy=tracked.state[:, :2],
         yaw=yaw,
         yaw_valid=yaw_valid,
         velocity=velocity,
         velocity_valid=velocity_valid,
-        size=size,
+        size=np.where(size_valid[:, None], tracked.dimensions, 0.0),
         size_valid=size_valid,
-        group=np.zeros(len(message.objects), np.int64),
+        group=np.zeros(len(tracked), np.int64),
     )
-    return frame, message
 
 
 def encode_tracked(frame: TrackFrame) -> bytes:
@@ -96,179 +94,182 @@ def encode_tracked(frame: TrackFrame) -> bytes:
     The twist is in the object's frame. What is unknown: yaw UNAVAILABLE with the identity as
     orientation, velocity NaN, size a box of zeros. Raises InputError if the stamp does not fit a header.
     """
+    n = len(frame)
     yaw = np.where(frame.yaw_valid, frame.yaw, 0.0)
-    twist = rotate(frame.velocity, -yaw)
-    twist[~frame.velocity_valid] = np.nan
-    objects = [
-        _tracked_object(*row)
-        for row in zip(
-            bytes_from_ids(frame.ids),
-            frame.label.tolist(),
-            frame.xy.tolist(),
-            quaternion_from_yaw(yaw).tolist(),
-            frame.yaw_valid.tolist(),
-            twist.tolist(),
-            np.where(frame.size_valid[:, None], frame.size, 0.0).tolist(),
-            strict=True,
-        )
-    ]
-    message = _new(f"{PACKAGE}/TrackedObjects", _header(frame.stamp_ns, frame.frame_id), objects)
-    return bytes(typestore().serialize_cdr(message, TRACKED))
+    state = np.zeros((n, cdr.STATE))
+    state[:, :2] = frame.xy
+    state[:, cdr.ORIENTATION] = quaternion_from_yaw(yaw)
+    state[:, _VELOCITY] = np.where(frame.velocity_valid[:, None], rotate(frame.velocity, -yaw), np.nan)
+    tracked = cdr.TrackedObjects(
+        stamp_ns=frame.stamp_ns,
+        frame_id=frame.frame_id,
+        ids=frame.ids,
+        existence=np.ones(n, np.float32),
+        class_start=np.arange(n + 1),
+        class_label=frame.label,
+        class_probability=np.ones(n, np.float32),
+        state=state,
+        shape_type=np.full(n, BOUNDING_BOX, np.uint8),
+        point_start=np.zeros(n + 1, np.int64),
+        points=np.zeros((0, 3), np.float32),
+        dimensions=np.where(frame.size_valid[:, None], frame.size, 0.0),
+        availability=np.where(frame.yaw_valid, AVAILABLE, UNAVAILABLE).astype(np.uint8),
+        stationary=np.zeros(n, bool),
+    )
+    return cdr.write_tracked(tracked)
 
 
-def encode_predicted(message: Any, prediction: Prediction) -> bytes:
+def encode_predicted(tracked: cdr.TrackedObjects, prediction: Prediction, output: OutputConfig) -> bytes:
     """The answer to a decoded TrackedObjects as one serialized PredictedObjects.
 
     Header, id, existence probability, classification, shape and initial kinematics are the input's.
     Of each object's valid modes the (at most 10) most probable become paths, the most probable
     first, with confidences that sum to 1. path[0] is where the prediction starts, with the
-    orientation of the input where that is known and the prediction's heading otherwise; at most
-    99 poses follow at a uniform time step, with z as it is and the yaw along the path.
+    orientation of the input where that is known and the prediction's heading otherwise; a pose
+    follows every output.step_s up to the horizon of the object's class, with z as it is and the yaw
+    along the path. Between the predictor's times a path is straight; beyond the last it goes on at
+    its last velocity.
 
-    prediction: the rows of the message, in its order. Raises ValueError for another number of rows.
+    prediction: the rows of the message, in its order. Raises ValueError for another number of rows,
+    InputError for an output that cannot be (see steps_by_label).
     """
-    if len(prediction) != len(message.objects):
-        raise ValueError(f"{len(prediction)} predictions for {len(message.objects)} objects")
-    step_s, paths = _evenly_timed(prediction)
-    order, confidence, count = _best_modes(prediction)
-    paths = np.take_along_axis(paths, order[:, :, None, None], axis=1)
-    poses = _poses(message, prediction, paths)
-    length = poses.shape[2]
-    types = _flat_types(length)
-    time_step = _new("builtin_interfaces/Duration", *divmod(round(step_s * NS_PER_S), NS_PER_S))
-
-    def answer(row: int, item: Any) -> Any:
-        weighted = zip(poses[row], confidence[row].tolist(), strict=True)
-        kinematics = types["PredictedObjectKinematics"](
-            item.kinematics.pose_with_covariance,
-            item.kinematics.twist_with_covariance,
-            item.kinematics.acceleration_with_covariance,
-            [
-                types["PredictedPath"](length, path.reshape(-1), time_step, share)
-                for path, share in islice(weighted, count[row])
-            ],
-        )
-        return types["PredictedObject"](
-            item.object_id, item.existence_probability, item.classification, kinematics, item.shape
-        )
-
-    objects = [answer(row, item) for row, item in enumerate(message.objects)]
-    answers = types["PredictedObjects"](message.header, objects)
-    return bytes(typestore().serialize_cdr(answers, answers.__msgtype__))
+    if len(prediction) != len(tracked):
+        raise ValueError(f"{len(prediction)} predictions for {len(tracked)} objects")
+    row, mode, share, path_start = _best_modes(prediction)
+    lengths = 1 + steps_by_label(output)[_most_probable(tracked)[row]]
+    poses = _poses(tracked, prediction, row, mode, output.step_s * np.arange(lengths.max(initial=1)))
+    asked = np.arange(poses.shape[1]) < lengths[:, None]
+    predicted = cdr.PredictedObjects(
+        **{f.name: getattr(tracked, f.name) for f in fields(cdr.Objects)},
+        path_start=path_start,
+        pose_start=np.concatenate([[0], np.cumsum(lengths)]),
+        poses=poses.reshape(-1, 7) if asked.all() else poses[asked],
+        time_step_ns=np.full(len(row), round(output.step_s * NS_PER_S)),
+        confidence=share.astype(np.float32),
+    )
+    return cdr.write_predicted(predicted)
 
 
-def _interfaces() -> Any:
-    return files("trajpred").joinpath("interfaces", PACKAGE, "msg")
+@lru_cache(maxsize=16)
+def steps_by_label(output: OutputConfig) -> Int:
+    """(256,) how many poses follow the current one, by the label of the object.
 
-
-def _definition(name: str) -> str:
-    return str(_interfaces().joinpath(f"{name}.msg").read_text("utf-8"))
-
-
-def _register(store: Typestore, definitions: dict[str, str]) -> None:
-    types: Any = {}
-    for name, text in definitions.items():
-        types |= get_types_from_msg(text, f"{PACKAGE}/msg/{name}")
-    store.register(types)
-
-
-@cache
-def _flat_types(poses: int) -> dict[str, Any]:
-    """Message classes that give the very bytes of PredictedObjects whose paths all have so many poses.
-
-    A path's poses are one array of numbers here. A Python object per pose, as PredictedObjects
-    itself wants it, takes a quarter of a second for 100 objects of 6 paths of 60 poses.
+    Raises InputError, naming the setting, for a step that is no time, and for a horizon that is below
+    the step or that takes more than 100 poses.
     """
-    parts = ("PredictedObjectKinematics", "PredictedObject", "PredictedObjects")
-    definitions = {name: _definition(name) for name in parts}
-    definitions["PredictedPath"] = (
-        f"uint32 count\nfloat64[{7 * poses}] poses\n"
-        "builtin_interfaces/Duration time_step\nfloat32 confidence\n"
+    step_s, horizon_s = output.step_s, output.horizon_s
+    if not STEP_MIN_S <= step_s <= HORIZON_MAX_S:
+        raise InputError(f"output.step_s is {step_s} s, not from {STEP_MIN_S:g} to {HORIZON_MAX_S:g} s")
+    steps = {}
+    for name in ("vehicle", "pedestrian", "unknown"):
+        value = getattr(horizon_s, name)
+        if not step_s <= value <= HORIZON_MAX_S:
+            raise InputError(
+                f"output.horizon_s.{name} is {value} s, not from output.step_s ({step_s} s) "
+                f"to {HORIZON_MAX_S:g} s"
+            )
+        steps[name] = round(value / step_s)
+        if steps[name] >= MAX_POSES:
+            raise InputError(
+                f"output.horizon_s.{name}: {value} s every {step_s} s are {1 + steps[name]} poses, but a "
+                f"path has at most {MAX_POSES}: a longer output.step_s, or a shorter horizon"
+            )
+    table = np.full(256, steps["unknown"])
+    table[list(VEHICLES)] = steps["vehicle"]
+    table[list(PEDESTRIANS)] = steps["pedestrian"]
+    table.setflags(write=False)
+    return table
+
+
+def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
+    """One serialized PredictedObjects, whoever published it -> the prediction in it, and its arrays.
+
+    Paths begin at path[0], which is the current pose: xy and heading are those of an object's first
+    path, the velocity its twist's. Modes are in the order of the paths; an object with fewer than
+    others has modes that are not valid. All paths are put on one time grid: the finest step in the message,
+    up to the shortest horizon in it. Confidences are scaled to sum to 1; if all are 0, the paths are
+    equally probable. spread is UNKNOWN_SPREAD_M, source MODEL.
+
+    Raises InputError for other bytes, and for an object without a path, with more than 100, or with a
+    path of fewer than two poses, of poses that are not finite, or of no time between them.
+    """
+    predicted = cdr.read_predicted(raw)
+    n, counts = len(predicted), np.diff(predicted.path_start)
+    owner, lengths = np.repeat(np.arange(n), counts), np.diff(predicted.pose_start)
+    finite = np.isfinite(predicted.poses).all(axis=1)
+    broken = np.repeat(owner, lengths)[~finite]
+    for rows, fault in (
+        (np.flatnonzero(counts == 0), "has no path"),
+        (np.flatnonzero(counts > PATHS_READ_MAX), f"has more than {PATHS_READ_MAX} paths"),
+        (owner[lengths < 2], "has a path without a future: fewer than two poses"),
+        (owner[predicted.time_step_ns <= 0], "has a path whose time step is not above 0"),
+        (broken, "has a pose that is not finite"),
+    ):
+        if rows.size:
+            raise InputError(f"object {rows[0]} of a {PREDICTED} {fault}")
+
+    offset_ns = _common_times(predicted.time_step_ns, lengths)
+    after = np.minimum(-(-offset_ns // predicted.time_step_ns[:, None]), lengths[:, None] - 1)  # (M, T)
+    share = (offset_ns - (after - 1) * predicted.time_step_ns[:, None]) / predicted.time_step_ns[:, None]
+    after += predicted.pose_start[:-1, None]
+    low, high = predicted.poses[after - 1, :2], predicted.poses[after, :2]
+
+    shape = (n, int(counts.max(initial=1)))
+    mode_valid = np.arange(shape[1]) < counts[:, None]
+    paths = np.zeros((*shape, len(offset_ns), 2))
+    paths[mode_valid] = low + (high - low) * share[..., None]
+    weight = np.zeros(shape)
+    confidence = predicted.confidence.astype(np.float64)
+    weight[mode_valid] = np.where(np.isfinite(confidence), confidence, 0.0).clip(min=0.0)
+    weight = np.where((weight > 0).any(axis=1, keepdims=True), weight, mode_valid)
+    first = predicted.poses[predicted.pose_start[predicted.path_start[:-1]]]
+    oriented, twist = _oriented(first[:, 3:]), predicted.state[:, _VELOCITY]
+    heading = yaw_from_quaternion(np.where(oriented[:, None], first[:, 3:], _IDENTITY))
+    prediction = Prediction(
+        stamp_ns=predicted.stamp_ns,
+        frame_id=predicted.frame_id,
+        ids=predicted.ids,
+        offset_s=offset_ns / NS_PER_S,
+        xy=first[:, :2],
+        heading=heading,
+        velocity=rotate(np.where(_sane(twist)[:, None], twist, 0.0), _object_yaw(predicted)[0]),
+        paths=paths,
+        probability=weight / weight.sum(axis=1, keepdims=True),
+        mode_valid=mode_valid,
+        spread=np.full(paths.shape[:3], UNKNOWN_SPREAD_M),
+        source=np.full(n, Source.MODEL, np.uint8),
     )
-    names = re.compile(rf"\b({'|'.join(definitions)})\b")
-    flat = {f"{name}{poses}": names.sub(rf"\g<1>{poses}", text) for name, text in definitions.items()}
-    _register(typestore(), flat)
-    return {name: typestore().types[f"{PACKAGE}/msg/{name}{poses}"] for name in definitions}
+    return prediction, predicted
 
 
-def _new(name: str, *values: Any) -> Any:
-    """A message of a type by its name, such as `geometry_msgs/Point`, with its fields in order."""
-    package, short = name.split("/")
-    return typestore().types[f"{package}/msg/{short}"](*values)
+def _common_times(step_ns: Int, lengths: Int) -> Int:
+    """(T,) ns > 0: multiples of the shortest step up to the shortest horizon; of nothing, one second."""
+    if not len(step_ns):
+        return np.array([NS_PER_S])
+    horizon_ns, finest_ns = int((step_ns * (lengths - 1)).min()), int(step_ns.min())
+    return finest_ns * np.arange(1, horizon_ns // finest_ns + 1)
 
 
-def _header(stamp_ns: int, frame_id: str) -> Any:
-    sec, nanosec = divmod(stamp_ns, NS_PER_S)
-    if not -(2**31) <= sec < 2**31:
-        raise InputError(f"the stamp {stamp_ns} ns does not fit the 32 bit seconds of a ROS header")
-    return _new("std_msgs/Header", _new("builtin_interfaces/Time", sec, nanosec), frame_id)
-
-
-def _tracked_object(
-    uuid: NDArray[np.uint8],
-    label: int,
-    xy: list[float],
-    xyzw: list[float],
-    yaw_known: bool,
-    twist: list[float],
-    size: list[float],
-) -> Any:
-    zero = _new("geometry_msgs/Vector3", 0.0, 0.0, 0.0)
-    position = _new("geometry_msgs/Point", *xy, 0.0)
-    pose = _new("geometry_msgs/Pose", position, _new("geometry_msgs/Quaternion", *xyzw))
-    linear = _new("geometry_msgs/Vector3", *twist, 0.0)
-    kinematics = _new(
-        f"{PACKAGE}/TrackedObjectKinematics",
-        _new("geometry_msgs/PoseWithCovariance", pose, np.zeros(36)),
-        _new("geometry_msgs/TwistWithCovariance", _new("geometry_msgs/Twist", linear, zero), np.zeros(36)),
-        _new("geometry_msgs/AccelWithCovariance", _new("geometry_msgs/Accel", zero, zero), np.zeros(36)),
-        AVAILABLE if yaw_known else UNAVAILABLE,
-        False,
-    )
-    box = _new("geometry_msgs/Vector3", *size)
-    return _new(
-        f"{PACKAGE}/TrackedObject",
-        _new("unique_identifier_msgs/UUID", uuid),
-        1.0,
-        [_new(f"{PACKAGE}/ObjectClassification", label, 1.0)],
-        kinematics,
-        _new(f"{PACKAGE}/Shape", BOUNDING_BOX, _new("geometry_msgs/Polygon", []), box),
-    )
-
-
-def _vectors(items: Iterable[Any], axes: str) -> Float:
-    """(N, len(axes)) float64 of messages with fields named by single letters."""
-    return np.array([[getattr(item, axis) for axis in axes] for item in items]).reshape(-1, len(axes))
-
-
-def _orientations(kinematics: list[Any]) -> tuple[Float, Int]:
-    """(N, 4) x, y, z, w and (N,) orientation_availability."""
-    xyzw = _vectors((k.pose_with_covariance.pose.orientation for k in kinematics), "xyzw")
-    return xyzw, np.array([k.orientation_availability for k in kinematics], np.int64)
-
-
-def _motion(kinematics: list[Any]) -> tuple[Float, Bool, Float, Bool]:
-    """Yaw (N,) with its mask, and velocity (N, 2) along the header's axes with its mask."""
-    orientation, availability = _orientations(kinematics)
+def _object_yaw(objects: cdr.Objects) -> tuple[Float, Bool]:
+    """(N,) rad, that of the objects' frames, 0 where it is unknown, and (N,) whether it is known."""
+    orientation = objects.state[:, cdr.ORIENTATION]
     oriented = _oriented(orientation)
-    object_yaw = yaw_from_quaternion(np.where(oriented[:, None], orientation, _IDENTITY))
-    twist = _vectors((k.twist_with_covariance.twist.linear for k in kinematics), "xy")
+    return yaw_from_quaternion(np.where(oriented[:, None], orientation, _IDENTITY)), oriented
+
+
+def _motion(tracked: cdr.TrackedObjects) -> tuple[Float, Bool, Float, Bool]:
+    """Yaw (N,) with its mask, and velocity (N, 2) along the header's axes with its mask."""
+    object_yaw, oriented = _object_yaw(tracked)
+    twist = tracked.state[:, _VELOCITY]
     # An empty (zero) orientation is an object frame along the header's; a broken one is none at all.
-    velocity_valid = _sane(twist) & (oriented | (orientation == 0).all(axis=1))
+    empty = (tracked.state[:, cdr.ORIENTATION] == 0).all(axis=1)
+    velocity_valid = _sane(twist) & (oriented | empty)
     twist = np.where(velocity_valid[:, None], twist, 0.0)
-    yaw_valid = oriented & (availability != UNAVAILABLE)
+    yaw_valid = oriented & (tracked.availability != UNAVAILABLE)
     # Turning the object frame round negates its twist as well, so the velocity stays as it is.
-    backwards = (availability == SIGN_UNKNOWN) & (twist[:, 0] < 0)
+    backwards = (tracked.availability == SIGN_UNKNOWN) & (twist[:, 0] < 0)
     yaw = np.where(yaw_valid, wrap_angle(object_yaw + np.pi * backwards), 0.0)
     return yaw, yaw_valid, rotate(twist, object_yaw), velocity_valid
-
-
-def _sizes(shapes: list[Any]) -> tuple[Float, Bool]:
-    """Size (N, 3) with its mask."""
-    size = _vectors((shape.dimensions for shape in shapes), "xyz")
-    solid = np.array([shape.type in (BOUNDING_BOX, CYLINDER) for shape in shapes], bool)
-    size_valid = solid & _sane(size) & (size > 0).all(axis=1)
-    return np.where(size_valid[:, None], size, 0.0), size_valid
 
 
 def _sane(values: Float) -> Bool:
@@ -281,50 +282,74 @@ def _oriented(xyzw: Float) -> Bool:
     return _sane(xyzw) & (np.abs(xyzw) > 1e-6).any(axis=1)
 
 
-def _most_probable(classification: list[Any]) -> int:
-    """The label of the most probable class; unknown for none, and for a number without a meaning."""
-    candidates = [(c.probability, c.label) for c in classification if c.probability == c.probability]
-    label = max(candidates, key=itemgetter(0), default=(1.0, Label.UNKNOWN))[1]
-    return label if label in _LABELS else Label.UNKNOWN
+def _most_probable(objects: cdr.Objects) -> cdr.Bytes:
+    """(N,) the label of the most probable class; unknown for none, and for a number without a meaning."""
+    counts = np.diff(objects.class_start)
+    weight, nan = -objects.class_probability, np.isnan(objects.class_probability)
+    order = np.lexsort((weight, nan, np.repeat(np.arange(len(objects)), counts)))  # keeps the first of equals
+    some = np.flatnonzero(counts)
+    best = order[objects.class_start[some]]
+    label = np.full(len(objects), Label.UNKNOWN, np.uint8)
+    label[some] = np.where(
+        nan[best] | (objects.class_label[best] >= len(Label)), 0, objects.class_label[best]
+    )
+    return label
 
 
-def _best_modes(prediction: Prediction) -> tuple[Int, Float, list[int]]:
-    """(N, k) modes in falling probability, (N, k) shares of 1, and how many of each row are valid."""
+def _best_modes(prediction: Prediction) -> tuple[Int, Int, Float, Int]:
+    """The M paths to publish: row (M,), mode (M,) in falling probability, share (M,) of 1 in its row.
+
+    Also (N+1,) where each row's begin.
+    """
     weight = np.where(prediction.mode_valid, prediction.probability, -1.0)
     order = np.argsort(-weight, axis=1, kind="stable")[:, :MAX_PATHS]
     share = np.take_along_axis(weight, order, axis=1).clip(min=0.0)
+    share /= share.sum(axis=1, keepdims=True)
     count = np.minimum(prediction.mode_valid.sum(axis=1), MAX_PATHS)
-    return order, share / share.sum(axis=1, keepdims=True), count.tolist()
+    row, rank = np.nonzero(np.arange(order.shape[1]) < count[:, None])
+    return row, order[row, rank], share[row, rank], np.concatenate([[0], np.cumsum(count)])
 
 
-def _evenly_timed(prediction: Prediction) -> tuple[float, Float]:
-    """The time step in s, and (N, K, P, 2) the paths at its multiples, P < MAX_POSES, same horizon."""
-    offset_s = prediction.offset_s
-    count = min(len(offset_s), MAX_POSES - 1)
-    step_s = float(offset_s[-1]) / count
-    even = step_s * np.arange(1, count + 1)
-    if count == len(offset_s) and np.allclose(offset_s, even, rtol=0, atol=1e-6):
-        return step_s, prediction.paths
-    known = np.append(0.0, offset_s)
-    start = np.broadcast_to(prediction.xy[:, None, None], (*prediction.paths.shape[:2], 1, 2))
-    points = np.concatenate([start, prediction.paths], axis=2)
-    after = np.searchsorted(known, even).clip(1, len(known) - 1)
-    share = ((even - known[after - 1]) / (known[after] - known[after - 1]))[:, None]
-    return step_s, points[:, :, after - 1] * (1 - share) + points[:, :, after] * share
+def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, row: Int, mode: Int, at_s: Float) -> Float:
+    """(M, P, 7) x, y, z, qx, qy, qz, qw of M paths at (P,) s, of which the first is 0.
 
+    In this thread's workspace: until the next call.
+    """
+    object_yaw, oriented = _object_yaw(tracked)
+    known = (tracked.availability == AVAILABLE) & oriented
+    heading = np.where(known, object_yaw, prediction.heading)
+    start = np.where(known[:, None], tracked.state[:, cdr.ORIENTATION], quaternion_from_yaw(heading))
+    z = tracked.state[:, 2]
 
-def _poses(message: Any, prediction: Prediction, paths: Float) -> NDArray[np.float64]:
-    """(N, k, 1 + P, 7) x, y, z, qx, qy, qz, qw: the current pose, then the (N, k, P, 2) paths."""
-    kinematics = [item.kinematics for item in message.objects]
-    orientation, availability = _orientations(kinematics)
-    known = (availability == AVAILABLE) & _oriented(orientation)
-    yaw = yaw_from_quaternion(np.where(known[:, None], orientation, _IDENTITY))
-    heading = np.where(known, yaw, prediction.heading)
-    z = _vectors((k.pose_with_covariance.pose.position for k in kinematics), "z")[:, 0]
-    poses = np.empty((*paths.shape[:2], paths.shape[2] + 1, 7))
-    poses[:, :, 0, :2] = prediction.xy[:, None]
-    poses[:, :, 1:, :2] = paths
-    poses[..., 2] = np.where(np.isfinite(z), z, 0.0)[:, None, None]
-    poses[:, :, 0, 3:] = np.where(known[:, None], orientation, quaternion_from_yaw(heading))[:, None]
-    poses[:, :, 1:, 3:] = quaternion_from_yaw(path_heading(heading, prediction.xy, paths))
+    own = np.empty((1 + len(prediction.offset_s), 2, len(row)))  # at the predictor's times
+    own[0] = prediction.xy[row].T
+    own[1:] = prediction.paths[row, mode].transpose(1, 2, 0)
+    before, share = between(np.append(0.0, prediction.offset_s), at_s)
+
+    poses = _workspace(len(row), len(at_s), 7)
+    poses[:, :, 3:5] = 0.0
+    poses[:, 0, :2] = prediction.xy[row]
+    poses[:, 0, 3:] = start[row]
+    poses[:, :, 2] = np.where(np.isfinite(z), z, 0.0)[row, None]
+    course = Course(heading[row], own[0])
+    for step in range(1, len(at_s)):  # one by one: what is at hand stays in the cache
+        low = own[before[step]]
+        here = low + (own[before[step] + 1] - low) * share[step]
+        poses[:, step, 0], poses[:, step, 1] = here
+        poses[:, step, 5], poses[:, step, 6] = half_turn(*course.move(here))
     return poses
+
+
+def _workspace(*shape: int) -> Float:
+    """An array of this thread for one call, with whatever is in it.
+
+    Megabytes that are new for every message would be handed back to the system and asked for again,
+    which takes as long as filling them.
+    """
+    count = prod(shape)
+    if count > _WORKSPACE_MAX:
+        return np.empty(shape)
+    flat: Float | None = getattr(_thread, "workspace", None)
+    if flat is None or flat.size < count:
+        flat = _thread.workspace = np.empty(count)
+    return flat[:count].reshape(shape)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_spread
 from trajpred.config import NS_PER_S, PredictorConfig
-from trajpred.features import SPEED_MAX_MPS, Motion, Observation, advance, neighbours, to_map
+from trajpred.features import SPEED_MAX_MPS, Motion, Observation, advance, as_complex, as_vector, neighbours
 from trajpred.runtime import Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Source, TrackFrame
@@ -54,13 +54,30 @@ class _Taken:
     forecast: Forecast | None  # (M,)
 
 
+class _Answer(NamedTuple):
+    """The arrays of a Prediction that say where N agents go, see there."""
+
+    paths: Float
+    probability: Float
+    mode_valid: Bool
+    spread: Float
+
+
 class Predictor:
     """Predicts every agent of every frame, remembering each track from frame to frame.
 
-    With a model, agents that it cannot answer get the configured baseline; without one, all do.
+    With a model, agents that it cannot answer get the configured baseline; without one, all do, for the
+    reason `without_model`: a baseline was asked for, or there is no usable model.
     """
 
-    def __init__(self, model: OnnxModel | None, config: PredictorConfig | None = None) -> None:
+    def __init__(
+        self,
+        model: OnnxModel | None,
+        config: PredictorConfig | None = None,
+        *,
+        without_model: Source = Source.BASELINE,
+    ) -> None:
+        self._without_model = without_model
         self.config = config or PredictorConfig()
         self.model = model
         self.counts = Counts()
@@ -106,6 +123,7 @@ class Predictor:
     def step(self, frame: TrackFrame) -> Prediction:
         """Take in one perception tick and predict every object in it, in its order."""
         taken = self._take_in(frame, decode=True)
+        taken.source[taken.source == Source.BASELINE] = self._without_model
         self.counts.add(taken.source)
         return self._answer(frame, taken)
 
@@ -195,26 +213,16 @@ class Predictor:
         return motion
 
     def _answer(self, frame: TrackFrame, taken: _Taken) -> Prediction:
-        """Baselines for all, the model's paths for those that it decoded, in the map frame."""
-        n, motion = len(frame), taken.motion
-        paths = np.zeros((n, self._modes, len(self.offset_s), 2))
-        spread = np.ones(paths.shape[:3])
-        probability = np.zeros((n, self._modes))
-        probability[:, 0] = 1.0
-        mode_valid = probability > 0
-        turning = self.config.baseline == "ctrv"
-        paths[:, 0] = (constant_turn if turning else constant_velocity)(motion, self.offset_s)
-        spread[:, 0] = grown_spread(self.offset_s, n)
-        if taken.kalman is not None:
-            paths[taken.tracked, 0], spread[taken.tracked, 0] = taken.kalman.forecast(self.offset_s)
-        if taken.forecast is not None:
-            rows, heading = taken.decoded, motion.heading[taken.decoded]
-            turned = to_map(taken.forecast.paths, heading[:, None, None])
-            paths[rows] = motion.xy[rows, None, None] + turned
-            weight = taken.forecast.probability
-            probability[rows] = weight / weight.sum(axis=1, keepdims=True)
-            spread[rows] = taken.forecast.spread
-            mode_valid[rows] = True
+        """The model's paths for those that it decoded, baselines for the rest, in the map frame."""
+        motion, rows = taken.motion, taken.decoded
+        if taken.forecast is not None and len(rows) == len(frame):
+            answer = _in_map(taken.forecast, motion.xy, motion.heading)
+        else:
+            answer = self._baseline(taken)
+            if taken.forecast is not None:
+                told = _in_map(taken.forecast, motion.xy[rows], motion.heading[rows])
+                for ours, theirs in zip(answer, told, strict=True):
+                    ours[rows] = theirs
         return Prediction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -223,39 +231,35 @@ class Predictor:
             xy=motion.xy,
             heading=motion.heading,
             velocity=motion.velocity,
-            paths=paths,
-            probability=probability,
-            mode_valid=mode_valid,
-            spread=spread,
+            paths=answer.paths,
+            probability=answer.probability,
+            mode_valid=answer.mode_valid,
+            spread=answer.spread,
             source=taken.source,
         )
 
+    def _baseline(self, taken: _Taken) -> _Answer:
+        """One path for each of N objects."""
+        motion, n = taken.motion, len(taken.source)
+        paths = np.zeros((n, self._modes, len(self.offset_s), 2))
+        spread = np.ones(paths.shape[:3])
+        probability = np.zeros((n, self._modes))
+        probability[:, 0] = 1.0
+        turning = self.config.baseline == "ctrv"
+        paths[:, 0] = (constant_turn if turning else constant_velocity)(motion, self.offset_s)
+        spread[:, 0] = grown_spread(self.offset_s, n)
+        if taken.kalman is not None:
+            paths[taken.tracked, 0], spread[taken.tracked, 0] = taken.kalman.forecast(self.offset_s)
+        return _Answer(paths, probability, probability > 0, spread)
 
-def resample(prediction: Prediction, offset_s: Float) -> Prediction:
-    """The same paths at other times (T2,) s, linear between the model's own; the current pose is time 0.
 
-    Beyond the last time a path goes on at its last velocity, and its spread grows at its last rate.
-    """
-    if np.array_equal(offset_s, prediction.offset_s):
-        return prediction
-    own = np.concatenate([[0.0], prediction.offset_s])
-    after = np.clip(np.searchsorted(own, offset_s), 1, len(own) - 1)
-    share = (offset_s - own[after - 1]) / (own[after] - own[after - 1])  # above 1 beyond the horizon
-
-    def between(values: Float) -> Float:
-        """(N, K, 1 + T, ...) -> (N, K, T2, ...)."""
-        low, high = values[:, :, after - 1], values[:, :, after]
-        found: Float = low + (high - low) * share.reshape(-1, *[1] * (values.ndim - 3))
-        return found
-
-    start = np.broadcast_to(prediction.xy[:, None, None], (*prediction.paths.shape[:2], 1, 2))
-    certain = np.zeros((*prediction.spread.shape[:2], 1))
-    return replace(
-        prediction,
-        offset_s=offset_s,
-        paths=between(np.concatenate([start, prediction.paths], axis=2)),
-        spread=between(np.concatenate([certain, prediction.spread], axis=2)),
-    )
+def _in_map(forecast: Forecast, xy: Float, heading: Float) -> _Answer:
+    """What was said in the own frames of M agents at xy (M, 2) m with this heading (M,)."""
+    paths = as_complex(forecast.paths) * np.exp(1j * heading)[:, None, None]
+    paths += as_complex(xy)[:, None, None]
+    weight = forecast.probability.astype(np.float64)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return _Answer(as_vector(paths), weight, np.ones(weight.shape, bool), forecast.spread.astype(np.float64))
 
 
 def _duplicated(ids: Ids) -> Bool:

@@ -199,14 +199,14 @@ def _unseal(content: bytes, path: Path) -> bytes:
 
 
 class Forecast(NamedTuple):
-    """What the model says of M selected agents, in each agent's own frame.
+    """What the model says of M selected agents, in each agent's own frame, float32.
 
     paths (M, K, T, 2) m; probability (M, K); spread (M, K, T) m.
     """
 
-    paths: Float
-    probability: Float
-    spread: Float
+    paths: Float32
+    probability: Float32
+    spread: Float32
 
     def is_finite(self) -> NDArray[np.bool_]:
         """(M,) whether everything said of an agent is finite."""
@@ -283,7 +283,7 @@ class OnnxModel:
         }
         values = self._session.run(self._outputs, {k: v for k, v in feeds.items() if k in self._inputs})
         out = dict(zip(self._outputs, values, strict=True))
-        forecast = Forecast(*(out[name].astype(np.float64) for name in ("paths", "probability", "spread")))
+        forecast = Forecast(out["paths"], out["probability"], out["spread"])
         return forecast, {name: out[f"{name}_next"] for name in self.info.state}
 
 

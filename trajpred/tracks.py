@@ -93,15 +93,12 @@ class TrackStore:
 
     def load(self, slots: Int, stamp_ns: int) -> dict[str, NDArray[Any]]:
         """The rows of these slots as they were before stamp_ns."""
-        repeated = self._seen_ns[slots] == stamp_ns
-        return {
-            name: np.where(
-                repeated.reshape(-1, *[1] * (column.ndim - 1)), self._before[name][slots], column[slots]
-            )
-            if repeated.any()
-            else column[slots]
-            for name, column in self._current.items()
-        }
+        rows = {name: column.take(slots, axis=0) for name, column in self._current.items()}
+        repeated = np.flatnonzero(self._seen_ns[slots] == stamp_ns)
+        if repeated.size:
+            for name, column in self._before.items():
+                rows[name][repeated] = column[slots[repeated]]
+        return rows
 
     def save(self, slots: Int, stamp_ns: int, before: Columns, after: Columns) -> None:
         """Keep the rows that `load` gave and what became of them at stamp_ns."""

@@ -1,13 +1,7 @@
-"""Pictures of predictions, of the ablation of encoders and of calibration, for print and screen.
-
-Figures are made without pyplot: no window, no display, nothing shared between calls. Colours are
-those of Okabe and Ito (2008), which stay apart for colour-blind readers. A figure of PAGE_WIDTH_IN
-fits a page without being scaled, and no text in it is smaller than 8 pt.
-"""
+"""Pictures of predictions, of the ablation of encoders and of calibration."""
 
 from __future__ import annotations
 
-import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trajpred.calibration import expected_calibration_error
-from trajpred.errors import InputError, MissingExtraError
+from trajpred.errors import InputError
+from trajpred.figures import (
+    BLACK,
+    BLUE,
+    GREY,
+    LARGE_PT,
+    PAGE_WIDTH_IN,
+    PALE,
+    SKY,
+    SMALL_PT,
+    VERMILLION,
+    check_suffix,
+    entries,
+    legend,
+    new_figure,
+    save,
+    style,
+)
 from trajpred.geometry import rotate
 from trajpred.types import Float, Label
 
@@ -26,14 +37,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SUFFIXES = (".png", ".svg", ".pdf")
-DPI = 200
-PAGE_WIDTH_IN = 7.2
-
-_SMALL_PT, _LARGE_PT = 8.0, 10.0
-_BLACK, _GREY, _PALE = "#000000", "#8C8C8C", "#C4C4C4"
-_BLUE, _SKY, _VERMILLION = "#0072B2", "#56B4E9", "#D55E00"
 
 _OBSERVED, _NOW, _TOP, _REST, _TRUTH, _OTHERS = _LEGEND = (
     "observed so far",
@@ -110,8 +113,8 @@ def draw_predictions(cases: Sequence[Case], out: Path, title: str, columns: int 
         InputError: no case, no column, or a file that cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    _check_suffix(out)
-    _save(_predictions_figure(cases, title, columns), out)
+    check_suffix(out)
+    save(_predictions_figure(cases, title, columns), out)
 
 
 def draw_ablation(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -130,8 +133,8 @@ def draw_ablation(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    _check_suffix(out)
-    _save(_ablation_figure(rows), out)
+    check_suffix(out)
+    save(_ablation_figure(rows), out)
 
 
 def draw_reliability(bins: Sequence[Mapping[str, float]], out: Path) -> None:
@@ -145,67 +148,8 @@ def draw_reliability(bins: Sequence[Mapping[str, float]], out: Path) -> None:
         InputError: no bin, or a file that cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    _check_suffix(out)
-    _save(_reliability_figure(bins), out)
-
-
-def _check_suffix(out: Path) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{out}: the suffix of a picture is one of {', '.join(SUFFIXES)}")
-
-
-def _save(figure: Figure, out: Path) -> None:
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.", suffix=".tmp") as work:
-            draft = Path(work, f"picture{out.suffix}")
-            figure.savefig(draft, format=out.suffix[1:].lower())
-            draft.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error}") from error
-
-
-def _new_figure(width_in: float, height_in: float, compress: bool = False) -> Figure:
-    """An empty page; compress moves panels so that those of fixed aspect line up with others."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "viz") from error
-    # h_pad in inches: with the default, lines of text touch
-    layout = ConstrainedLayoutEngine(h_pad=0.07, compress=compress)
-    return Figure((width_in, height_in), dpi=DPI, facecolor="white", layout=layout)
-
-
-def _style(axes: Axes, x: str, y: str, title: str = "") -> None:
-    """What all panels have in common."""
-    axes.tick_params(which="both", labelsize=_SMALL_PT, color=_GREY)
-    axes.tick_params(which="major", length=2.5)
-    axes.tick_params(which="minor", length=1.2)
-    axes.grid(color="#EBEBEB", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set(color=_GREY, linewidth=0.6)
-    axes.set_xlabel(x, fontsize=_SMALL_PT)
-    axes.set_ylabel(y, fontsize=_SMALL_PT)
-    if title:
-        axes.set_title(title, fontsize=_LARGE_PT, fontweight="bold", loc="left")
-
-
-def _legend(figure: Figure, entries: Mapping[str, Artist], columns: int) -> None:
-    """One legend for all panels, below them."""
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=_SMALL_PT,
-        frameon=False,
-    )
-
-
-def _entries(axes: Axes) -> dict[str, Artist]:
-    handles, labels = axes.get_legend_handles_labels()
-    return dict(zip(labels, handles, strict=True))
+    check_suffix(out)
+    save(_reliability_figure(bins), out)
 
 
 def _shorten(text: str, characters: int) -> str:
@@ -226,22 +170,22 @@ def _predictions_figure(cases: Sequence[Case], title: str, columns: int) -> Figu
     # 9.5 characters of the large bold font, and 14 of the small one, take an inch
     heading = textwrap.wrap(title, int(columns * panel_in * 9.5), max_lines=2, placeholder=" …")
     height_in = rows * (panel_in + 0.42) + 0.6 + 0.17 * len(heading)
-    figure = _new_figure(columns * panel_in, height_in)
-    figure.suptitle("\n".join(heading), fontsize=_LARGE_PT, fontweight="bold", parse_math=False)
-    entries: dict[str, Artist] = {}
+    figure = new_figure(columns * panel_in, height_in)
+    figure.suptitle("\n".join(heading), fontsize=LARGE_PT, fontweight="bold", parse_math=False)
+    found: dict[str, Artist] = {}
     for index, case in enumerate(cases):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _style(
+        style(
             axes,
             x="x from the agent [m]" if index + columns >= len(cases) else "",
             y="y from the agent [m]" if index % columns == 0 else "",
         )
         _draw_case(axes, case)
         caption = _caption(case, int((panel_in - 0.3) * 14))
-        axes.set_title(caption, fontsize=_SMALL_PT, parse_math=False)
-        entries |= _entries(axes)
-    ordered = {label: entries[label] for label in _LEGEND if label in entries}
-    _legend(figure, ordered, columns=3 if columns > 1 else 2)
+        axes.set_title(caption, fontsize=SMALL_PT, parse_math=False)
+        found |= entries(axes)
+    ordered = {label: found[label] for label in _LEGEND if label in found}
+    legend(figure, ordered, columns=3 if columns > 1 else 2)
     return figure
 
 
@@ -266,9 +210,9 @@ def _draw_case(axes: Axes, case: Case) -> None:
     if case.truth is not None:
         truth = np.insert(case.truth - now, 0, 0.0, axis=0)
         shown.append(truth)
-        axes.plot(*truth.T, "--", color=_VERMILLION, linewidth=1.6, zorder=5, label=_TRUTH)
-        axes.plot(*truth[-1], "X", color=_VERMILLION, markersize=6, markeredgecolor="white", zorder=5)
-    axes.plot(*history.T, ".-", color=_BLACK, linewidth=1.2, markersize=4, zorder=6, label=_OBSERVED)
+        axes.plot(*truth.T, "--", color=VERMILLION, linewidth=1.6, zorder=5, label=_TRUTH)
+        axes.plot(*truth[-1], "X", color=VERMILLION, markersize=6, markeredgecolor="white", zorder=5)
+    axes.plot(*history.T, ".-", color=BLACK, linewidth=1.2, markersize=4, zorder=6, label=_OBSERVED)
     _draw_agent(axes, case)
     _set_limits(axes, np.concatenate(shown))
 
@@ -280,10 +224,10 @@ def _draw_others(axes: Axes, case: Case, now: Float) -> None:
     ends = np.array([line[-1] for line in lines]).reshape(-1, 2)
     if case.others_now is not None:
         ends = np.asarray(case.others_now, np.float64) - now
-    axes.add_collection(LineCollection(lines, colors=_PALE, linewidths=1.2, zorder=2))
+    axes.add_collection(LineCollection(lines, colors=PALE, linewidths=1.2, zorder=2))
     if len(ends):
-        axes.plot(*ends.T, "o", color=_PALE, markersize=4, zorder=2)
-        axes.plot([], [], "o-", color=_PALE, linewidth=1.2, markersize=4, label=_OTHERS)
+        axes.plot(*ends.T, "o", color=PALE, markersize=4, zorder=2)
+        axes.plot([], [], "o-", color=PALE, linewidth=1.2, markersize=4, label=_OTHERS)
 
 
 def _draw_paths(axes: Axes, paths: Float, probability: Float) -> None:
@@ -294,16 +238,16 @@ def _draw_paths(axes: Axes, paths: Float, probability: Float) -> None:
     rest, top = order[:-1], order[-1]
     if len(rest):
         share = probability[rest] / max(probability[top], np.finfo(np.float64).tiny)
-        colours = [(_SKY, alpha) for alpha in 0.35 + 0.6 * share]
+        colours = [(SKY, alpha) for alpha in 0.35 + 0.6 * share]
         lines = LineCollection(
             list(paths[rest]), colors=colours, linewidths=0.6 + 1.6 * share, capstyle="round", zorder=3
         )
         axes.add_collection(lines)
         x, y = paths[rest, -1].T
         axes.scatter(x, y, s=2 + 10 * share, c=colours, linewidths=0, zorder=3)
-        axes.plot([], [], color=_SKY, linewidth=1.6, label=_REST)
-    axes.plot(*paths[top].T, color=_BLUE, linewidth=2.4, zorder=4, label=_TOP)
-    axes.plot(*paths[top, -1], "o", color=_BLUE, markersize=5, zorder=4)
+        axes.plot([], [], color=SKY, linewidth=1.6, label=_REST)
+    axes.plot(*paths[top].T, color=BLUE, linewidth=2.4, zorder=4, label=_TOP)
+    axes.plot(*paths[top, -1], "o", color=BLUE, markersize=5, zorder=4)
 
 
 def _draw_agent(axes: Axes, case: Case) -> None:
@@ -311,7 +255,7 @@ def _draw_agent(axes: Axes, case: Case) -> None:
     if case.size is not None:
         corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * case.size / 2
         x, y = rotate(corners, case.heading).T
-        axes.fill(x, y, facecolor="#00000020", edgecolor=_BLACK, linewidth=0.7, zorder=5)
+        axes.fill(x, y, facecolor="#00000020", edgecolor=BLACK, linewidth=0.7, zorder=5)
     arrowhead = rotate([[1.0, 0.0], [-0.8, 0.7], [-0.4, 0.0], [-0.8, -0.7]], case.heading)
     axes.plot(
         [0.0],
@@ -319,7 +263,7 @@ def _draw_agent(axes: Axes, case: Case) -> None:
         linestyle="none",
         marker=np.vstack([arrowhead, arrowhead[:1]]),
         markersize=9,
-        color=_BLACK,
+        color=BLACK,
         markeredgecolor="white",
         markeredgewidth=0.6,
         zorder=7,
@@ -347,7 +291,7 @@ def _ablation_figure(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
         missing = sorted(_ROW_KEYS - row.keys())
         if missing:
             raise InputError(f"encoder {name}: {', '.join(missing)} missing")
-    figure = _new_figure(PAGE_WIDTH_IN, 6.2)
+    figure = new_figure(PAGE_WIDTH_IN, 6.2)
     bars, history, gradient = figure.subplot_mosaic(
         [["bars", "bars"], ["history", "gradient"]], height_ratios=[1, 1.15]
     ).values()
@@ -355,7 +299,7 @@ def _ablation_figure(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
     _draw_errors(bars, rows, {name: style["color"] for name, style in styles.items()})
     _draw_by_history(history, rows, styles)
     _draw_gradients(gradient, rows, styles)
-    _legend(figure, _entries(history), columns=6)
+    legend(figure, entries(history), columns=6)
     return figure
 
 
@@ -369,7 +313,7 @@ def _encoder_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     for name in names:
         if name == _HIGHLIGHT:
-            styles[name] = {"color": _BLUE, "marker": "o", "zorder": 2.5, **broad}
+            styles[name] = {"color": BLUE, "marker": "o", "zorder": 2.5, **broad}
         else:
             colour, marker = next(turns)
             styles[name] = {"color": colour, "marker": marker, "zorder": 3, **thin}
@@ -379,7 +323,7 @@ def _encoder_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> None:
     from matplotlib.patches import Patch
 
-    _style(axes, x="", y="error [m]", title="Error by encoder")
+    style(axes, x="", y="error [m]", title="Error by encoder")
     kinds = {"min_ade": ("best of K paths (minADE)", 1.0), "ade_1": ("most probable path (ADE)", 0.4)}
     at = np.arange(len(rows))
     for side, (key, (_, alpha)) in zip((-0.2, 0.2), kinds.items(), strict=True):
@@ -388,23 +332,23 @@ def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Map
         captions = [f"{value:.3f}" for value in error]
         if _HIGHLIGHT in rows:
             reference = float(rows[_HIGHLIGHT][key])
-            axes.axhline(reference, color=_BLUE, linewidth=0.9, linestyle=":", zorder=0.9)
+            axes.axhline(reference, color=BLUE, linewidth=0.9, linestyle=":", zorder=0.9)
             captions = [
                 caption if name == _HIGHLIGHT else f"{caption}\n{value / reference - 1:+.0%}"
                 for name, caption, value in zip(rows, captions, error, strict=True)
             ]
-        axes.bar_label(drawn, captions, fontsize=_SMALL_PT, padding=1)
+        axes.bar_label(drawn, captions, fontsize=SMALL_PT, padding=1)
     axes.margins(x=0.01, y=0.2)
     axes.grid(visible=False, axis="x")
     room = 90 // len(rows)
     names = [f"{_shorten(name, room)}\n{row['parameters']:,}\nweights" for name, row in rows.items()]
     axes.set_xticks(at, names)
     axes.legend(
-        handles=[Patch(color=(_BLACK, 0.6 * alpha), lw=0, label=label) for label, alpha in kinds.values()],
+        handles=[Patch(color=(BLACK, 0.6 * alpha), lw=0, label=label) for label, alpha in kinds.values()],
         loc="lower right",
         bbox_to_anchor=(1.0, 0.99),
         ncols=2,
-        fontsize=_SMALL_PT,
+        fontsize=SMALL_PT,
         frameon=False,
     )
 
@@ -414,7 +358,7 @@ def _draw_by_history(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _style(axes, x="observations so far [count]", y="minADE [m]", title="Error with little history")
+    style(axes, x="observations so far [count]", y="minADE [m]", title="Error with little history")
     for name, row in rows.items():
         curve = row["by_history"]
         axes.plot(curve["observations"], curve["min_ade"], label=_shorten(name, 24), **styles[name])
@@ -426,7 +370,7 @@ def _draw_gradients(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _style(
+    style(
         axes,
         x="time before the last observation [steps]",
         y="gradient norm [1 = last step]",
@@ -450,18 +394,18 @@ def _reliability_figure(bins: Sequence[Mapping[str, float]]) -> Figure:
     keys = ("low", "high", "count", "mean_probability", "frequency")
     low, high, count, predicted, observed = np.array([[each[key] for key in keys] for each in bins]).T
     error = expected_calibration_error(np.stack([count, count * predicted, count * observed], axis=1))
-    figure = _new_figure(4.2, 5.6, compress=True)
+    figure = new_figure(4.2, 5.6, compress=True)
     diagram, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[3.6, 1])
-    _style(diagram, x="", y="share that came closest [–]", title=f"Expected calibration error {error:.3f}")
-    diagram.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1, label="perfectly calibrated")
-    diagram.vlines(predicted, predicted, observed, color=_VERMILLION, linewidth=2, label="gap")
+    style(diagram, x="", y="share that came closest [–]", title=f"Expected calibration error {error:.3f}")
+    diagram.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfectly calibrated")
+    diagram.vlines(predicted, predicted, observed, color=VERMILLION, linewidth=2, label="gap")
     diagram.plot(
-        predicted, observed, "o-", color=_BLUE, linewidth=1.6, markersize=5, clip_on=False, label="found"
+        predicted, observed, "o-", color=BLUE, linewidth=1.6, markersize=5, clip_on=False, label="found"
     )
     diagram.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _style(histogram, x="probability of a path [–]", y="paths [count]")
-    histogram.bar(low, count, high - low, align="edge", color=_SKY, edgecolor="white")
+    style(histogram, x="probability of a path [–]", y="paths [count]")
+    histogram.bar(low, count, high - low, align="edge", color=SKY, edgecolor="white")
     histogram.set_yscale("log")
     histogram.set_ylim(bottom=0.5)  # so that a bin with a single path has a bar
-    _legend(figure, _entries(diagram), columns=3)
+    legend(figure, entries(diagram), columns=3)
     return figure

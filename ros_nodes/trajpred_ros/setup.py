@@ -1,6 +1,6 @@
 """The ament_python package, for colcon. Without a ROS workspace, pip's trajpred brings the same nodes."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import setup
 
@@ -13,8 +13,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
-        (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/launch", [str(path) for path in Path("launch").glob("*.launch.py")]),
+        (f"share/{NAME}/config", [str(path) for path in Path("config").glob("*.yaml")]),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
@@ -26,6 +26,7 @@ setup(
         "console_scripts": [
             "prediction_node = trajpred_ros.main:prediction_node",
             "replay_node = trajpred_ros.main:replay_node",
+            "record_node = trajpred_ros.main:record_node",
             "yield_planner = trajpred_ros.main:yield_planner",
         ]
     },

@@ -10,8 +10,8 @@ from data_tools.convert import READERS, TOPIC, convert
 from data_tools.rosbag2 import read as read_log
 from tests.data_tools import test_dut, test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru
 from trajpred.bags import read_raw
+from trajpred.cdr import TWIST, read_tracked
 from trajpred.errors import InputError
-from trajpred.messages import decode_tracked
 from trajpred.tables import read_table, read_tables
 
 SAMPLES = {
@@ -56,14 +56,11 @@ def test_the_log_is_what_a_tracker_would_send(tmp_path):
         (TOPIC, 0),
         (TOPIC, 100_000_000_000),
     ]
-    _, message = decode_tracked(messages[1][2])
-    assert message.header.frame_id == "map"
-    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (100, 0)
-    pedestrian, vehicle = (item.kinematics for item in message.objects)
-    assert (pedestrian.orientation_availability, vehicle.orientation_availability) == (0, 2)
-    twists = [k.twist_with_covariance.twist.linear for k in (pedestrian, vehicle)]
+    tracked = read_tracked(messages[1][2])
+    assert (tracked.frame_id, tracked.stamp_ns) == ("map", 100_000_000_000)
+    assert tracked.availability.tolist() == [0, 2]  # the pedestrian's, the vehicle's
     # The pedestrian's along the map (its frame is the identity), the vehicle's along itself.
-    np.testing.assert_allclose([[t.x, t.y] for t in twists], [[0.5, -0.5], [3, 0]], atol=1e-12)
+    np.testing.assert_allclose(tracked.state[:, TWIST][:, :2], [[0.5, -0.5], [3, 0]], atol=1e-12)
 
 
 def test_several_scenes_become_a_folder_of_tables(several, tmp_path):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol
 from trajpred.learn.data import fit_grid
+from trajpred.learn.export import describe, to_onnx
 from trajpred.learn.model import TrajectoryModel
+from trajpred.learn.train import Run
+from trajpred.runtime import seal
 from trajpred.types import Label, Scene, ids_from_int
 from trajpred.windows import Windows, cut
 
@@ -45,3 +50,12 @@ def small_model(windows: Windows, encoder: str, attention: int = 0, **settings) 
     with torch.no_grad():
         model.residual.weight.normal_(std=0.1)
     return model.eval()
+
+
+def random_artefact(path: Path, **settings) -> Path:
+    """A small artefact of random weights that knows every class: 12 steps of 0.4 s, 4 paths."""
+    model = small_model(cut((crowd(),), Protocol()), "lstm", **settings)
+    classes = [label.name for label in Label]
+    run = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, classes, "0")
+    path.write_bytes(seal(to_onnx(model, describe(model, run))))
+    return path

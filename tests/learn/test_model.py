@@ -98,6 +98,23 @@ def test_attention_sees_past_states_and_nobody_is_allowed():
     torch.testing.assert_close(attend(query, members, some), attend(query, hidden_changed, some))
 
 
+def test_attention_is_that_of_its_definition():
+    """Every member with its own key and value, "nothing" among them: torch's own attention over the lot."""
+    attend = Attend(query=6, member=5, hidden=8)
+    torch.nn.init.normal_(attend.nothing)
+    query, members = torch.randn(7, 6), torch.randn(7, 3, 5)
+    mask = torch.rand(7, 3) < 0.5
+    told = torch.cat([attend.nothing.expand(7, 1, -1), attend.key_value(members)], dim=1)
+    key, value = (part.unflatten(-1, (4, 2)).transpose(1, 2) for part in told.chunk(2, dim=-1))
+    found = torch.nn.functional.scaled_dot_product_attention(
+        attend.query(query).unflatten(-1, (4, 1, 2)),
+        key,
+        value,
+        torch.cat([torch.ones(7, 1, dtype=torch.bool), mask], dim=1)[:, None, None],
+    )
+    torch.testing.assert_close(attend(query, members, mask), attend.out(found.flatten(1)))
+
+
 def test_neighbours_matter_only_where_the_mask_says_so(windows):
     model = small_model(windows, "lstm")
     batch = make_batch(windows, model.config.neighbours).inputs

@@ -166,15 +166,26 @@ class Attend(nn.Module):
         self.out = nn.Linear(hidden, hidden)
 
     def forward(self, query: Tensor, members: Tensor, mask: Tensor) -> Tensor:
-        """(M, Q), (M, J, C), (M, J) bool -> (M, H)."""
-        q = self.query(query).unflatten(-1, (self.heads, -1))  # (M, heads, D)
-        nothing = self.nothing + torch.zeros_like(query[:, :1, None])
-        kv = torch.cat([nothing, self.key_value(members)], dim=1)
-        key, value = kv.unflatten(-1, (2, self.heads, -1)).unbind(dim=2)  # (M, 1 + J, heads, D)
-        score = (q[:, None] * key).sum(-1) / key.shape[-1] ** 0.5  # (M, 1 + J, heads)
-        present = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        weight = torch.softmax(score.masked_fill(~present[..., None], -1e9), dim=1)
-        out: Tensor = self.out((weight[..., None] * value).sum(1).flatten(1))
+        """(M, Q), (M, J, C), (M, J) bool -> (M, H).
+
+        Keys and values are linear in the members, so the query is taken to the members, and the weighted
+        sum of the members to the values: once per agent, not once per member. The bias of the keys goes to
+        the member "nothing" with the opposite sign, since the softmax ignores what all have in common, and
+        that of the values to the sum, since the weights sum to 1.
+        """
+        heads = (self.heads, -1)
+        # (heads, D, C) each
+        to_key, to_value = (part.unflatten(0, heads) for part in self.key_value.weight.chunk(2))
+        bias = self.key_value.bias.chunk(2)[1].unflatten(0, heads)
+        nothing = (self.nothing[0, 0] - self.key_value.bias).unflatten(0, (2, *heads))
+        q = self.query(query).unflatten(-1, heads)  # (M, heads, D)
+        asked = (q.transpose(0, 1) @ to_key).transpose(0, 1)  # (M, heads, C)
+        absent = -1e9 * (~mask[:, None]).to(q.dtype)
+        score = torch.cat([(q * nothing[0]).sum(-1, keepdim=True), asked @ members.mT + absent], dim=-1)
+        weight = torch.softmax(score / q.shape[-1] ** 0.5, dim=-1)  # (M, heads, 1 + J)
+        found = weight[..., 1:] @ members  # (M, heads, C)
+        value = (found.transpose(0, 1) @ to_value.mT).transpose(0, 1)  # (M, heads, D)
+        out: Tensor = self.out((value + weight[..., :1] * nothing[1] + bias).flatten(1))
         return out
 
 
@@ -285,14 +296,15 @@ class TrajectoryModel(nn.Module):
         hidden = self.encoder.readout(state)  # (N, H)
         kind = self.label(given.label)  # (N, C)
         select, speed = given.select, given.speed[given.select, None]
-        context = torch.cat([hidden[select], kind[select], torch.log1p(speed)], dim=-1)
+        agent = torch.cat([hidden, kind], dim=-1)  # (N, H + C)
+        context = torch.cat([agent.index_select(0, select), torch.log1p(speed)], dim=-1)
         parts = [context]
         if self.config.attention:
             past, seen = state[-2][select], state[-1][select]
             parts.append(self.recall(context, past, seen > 0))
         if self.config.neighbours.count:
-            rows = given.near_rows
-            members = torch.cat([hidden[rows], kind[rows], given.near_relation], dim=-1)
+            near = nn.functional.embedding(given.near_rows, agent)
+            members = torch.cat([near, given.near_relation], dim=-1)
             parts.append(self.look(context, members, given.near_mask))
         trunk = self.trunk(torch.cat(parts, dim=-1))
         numbers = self.anchors + self.residual(trunk).unflatten(-1, self.anchors.shape)  # (M, K, B)

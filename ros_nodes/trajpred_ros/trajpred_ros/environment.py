@@ -13,14 +13,19 @@ class NoRosError(TrajpredError):
 
 def require_ros() -> None:
     """Raises NoRosError, which says what is missing and the way out."""
-    ways = {
-        "rclpy": "source your ROS 2 distribution (source /opt/ros/<distribution>/setup.bash), "
-        "or, without one: pip install 'trajpred[ros]'",
-        "autoware_perception_msgs.msg": "source the workspace that has it, or build it into this "
-        "Python environment: trajpred-interfaces",
-    }
-    for module, way in ways.items():
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise NoRosError(f"{module.split('.')[0]} cannot be imported ({error}): {way}") from None
+    _require(
+        "rclpy",
+        "source your ROS 2 distribution (source /opt/ros/<distribution>/setup.bash), or, without one: "
+        "pip install 'trajpred[ros]'",
+    )
+    _require(
+        "autoware_perception_msgs.msg",
+        "source the workspace that has it, or build it into this Python environment: trajpred-interfaces",
+    )
+
+
+def _require(module: str, way: str) -> None:
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise NoRosError(f"{module.split('.')[0]} cannot be imported ({error}): {way}") from None

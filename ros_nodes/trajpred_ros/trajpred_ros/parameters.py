@@ -1,14 +1,18 @@
 """Parameters of nodes as data: declared from it, checked by it, and documented from it.
 
-`python -m trajpred_ros.parameters` prints the tables that docs/ros.md holds. Nothing here needs ROS but
-`declare`.
+`python -m trajpred_ros.parameters docs/ros.md` brings the tables of that page up to date. Only `declare`
+needs ROS.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -64,12 +68,12 @@ def declare(
     *,
     configured: Callable[[], bool] = lambda: False,
     check: Check = lambda values: None,
-) -> None:
+) -> Mapping[str, Any]:
     """Declare the parameters on a node, and reject changes that cannot be, with the reason.
 
-    configured: whether the node is configured now, so that "configure" parameters are fixed. check:
-    given all values as they would be after a change, why they do not go together (None if they do).
-    Raises InputError for an override that cannot be.
+    Returns their values by name, which follow every change. configured: whether the node is configured
+    now, so that "configure" parameters are fixed. check: given all values as they would be after a
+    change, why they do not go together (None if they do). Raises InputError for an override that cannot be.
     """
     from rcl_interfaces.msg import (
         FloatingPointRange,
@@ -116,7 +120,7 @@ def declare(
                 continue
             fault = parameter.fault(change.value)
             if fault is None and parameter.when == "configure" and configured():
-                fault = f"{parameter.name} is read when the node is configured: deactivate and clean it up first"
+                fault = f"{parameter.name} is read at configure: deactivate and clean up the node first"
             if fault is not None:
                 return SetParametersResult(successful=False, reason=fault)
             wanted[change.name] = change.value
@@ -127,6 +131,7 @@ def declare(
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(judge)
+    return values
 
 
 def _constraints(parameter: Parameter) -> str:
@@ -138,19 +143,61 @@ _EFFECT = {"live": "at once", "configure": "at the next configure", "start": "ne
 
 def table(parameters: Iterable[Parameter]) -> str:
     """The parameters as a Markdown table."""
-    lines = ["| parameter | type | default | range | a change takes effect | |", "|---|---|---|---|---|---|"]
+    lines = ["| parameter | type | default | values | a change takes effect | |", "|---|---|---|---|---|---|"]
     for p in parameters:
-        kind = "string" if isinstance(p.default, str) else type(p.default).__name__
-        if isinstance(p.default, list):
-            kind = "double array" if not p.default or isinstance(p.default[0], float) else "string array"
-        kind = {"float": "double", "int": "integer"}.get(kind, kind)
-        default = str(p.default).lower() if isinstance(p.default, bool) else str(p.default)
-        bounds = ", ".join(p.choices)
-        if p.low is not None or p.high is not None:
-            bounds = " to ".join("" if b is None else f"{b:g}" for b in (p.low, p.high)).strip()
-            bounds = f"from {bounds.removesuffix(' to')}" if p.high is None else bounds
-        shown = f"`{default}`" if default else "empty"
+        shown = f"`{_shown(p.default)}`" if p.default not in ("", [], [""]) else "empty"
         lines.append(
-            f"| `{p.name}` | {kind} | {shown} | {bounds} | {_EFFECT[p.when]} | {p.description} |"
+            f"| `{p.name}` | {_kind(p)} | {shown} | {_values(p)} | {_EFFECT[p.when]} | {p.description} |"
         )
     return "\n".join(lines)
+
+
+def text(parameters: Iterable[Parameter]) -> str:
+    """The parameters for a terminal."""
+    lines = []
+    for p in parameters:
+        values = f"; {_values(p)}" if _values(p) else ""
+        lines.append(f"  {p.name}  ({_kind(p)}, default {_shown(p.default) or 'empty'}{values})")
+        lines.append(f"      {p.description}")
+    return "\n".join(lines)
+
+
+def _kind(parameter: Parameter) -> str:
+    """The ROS name of its type; an empty list is one of texts."""
+    value = parameter.default
+    if isinstance(value, list):
+        return "double array" if value and isinstance(value[0], float) else "string array"
+    return {bool: "bool", int: "integer", float: "double", str: "string"}[type(value)]
+
+
+def _shown(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _values(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(parameter.choices)
+    parts = [
+        f"{word} {bound:g}"
+        for word, bound in (("from", parameter.low), ("to", parameter.high))
+        if bound is not None
+    ]
+    return " ".join(parts)
+
+
+def update(page: str) -> str:
+    """A Markdown page with its tables made anew.
+
+    Each stands between `<!-- parameters of NODE -->` and `<!-- end -->`.
+    """
+
+    def made_anew(place: re.Match[str]) -> str:
+        module = import_module(f"trajpred_ros.{place[1]}")
+        return f"<!-- parameters of {place[1]} -->\n{table(module.PARAMETERS)}\n<!-- end -->"
+
+    return re.sub(r"<!-- parameters of (\w+) -->.*?<!-- end -->", made_anew, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(update(Path(name).read_text("utf-8")), "utf-8")

@@ -1,0 +1,205 @@
+"""Callback time of the prediction node, split, beside a plain node of message objects with the same model.
+
+    python benchmarks/node.py --objects 10 50 200 500 --json benchmarks/results/node.json
+
+Each node is a process of its own on one core and gets tracked objects over DDS from another process, the next
+message when the last is answered. Without --model, an untrained one is made: 6 paths of 21 poses, the default
+network; weights do not matter to the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.demo_scene import demo_scene
+from trajpred.config import ModelConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.messages import encode_tracked
+from trajpred.predictor import Predictor
+from trajpred.runtime import OnnxModel
+from trajpred.types import Label, TrackFrame, ids_from_int
+
+TOPICS = ("/bench/input", "/bench/output")
+WARM_UP = 20
+STAGES = ("decode_ms", "step_ms", "encode_ms", "publish_ms")
+
+
+def untrained(folder: Path) -> Path:
+    """An artefact of the default network with 6 modes and 20 steps of 0.5 s, trained for one short epoch."""
+    from trajpred.learn.export import export
+    from trajpred.learn.train import fit
+    from trajpred.windows import cut
+
+    protocol = Protocol(step_ns=500_000_000, observe=4, predict=20)
+    windows = cut((demo_scene(seconds=60.0, seed=0),), protocol)
+    fit("demo street", windows, windows, ModelConfig(modes=6), TrainingConfig(epochs=1), folder / "run")
+    export(folder / "run", folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def crowd(count: int, ticks: int) -> list[bytes]:
+    """Serialized messages of road users of every trained class at a town's density, at 10 Hz."""
+    rng = np.random.default_rng(0)
+    side = 8.0 * np.sqrt(count)
+    xy = rng.uniform(-side / 2, side / 2, (count, 2))
+    yaw, speed = rng.uniform(-np.pi, np.pi, count), rng.uniform(0.5, 8.0, count)
+    velocity = speed[:, None] * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
+    label = rng.choice([Label.BICYCLE, Label.PEDESTRIAN, Label.CAR], count)
+    ids = ids_from_int(np.arange(count))
+    size = (1.8, 0.6, 1.7)
+    return [
+        encode_tracked(
+            TrackFrame.build(
+                10**9 + tick * 10**8,
+                ids,
+                xy + 0.1 * tick * velocity + rng.normal(scale=0.03, size=xy.shape),
+                label=label,
+                yaw=yaw,
+                velocity=velocity,
+                size=size,
+            )
+        )
+        for tick in range(ticks)
+    ]
+
+
+def serve(kind: str, model: Path, core: int, results: Path) -> None:
+    """One node on one core until it is interrupted; then its times, one row of stages a callback."""
+    os.sched_setaffinity(0, {core})
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
+    rows: list[tuple[float, ...]] = []
+    words = ["--ros-args", "-r", f"~/input/objects:={TOPICS[0]}", "-r", f"~/output/objects:={TOPICS[1]}"]
+    rclpy.init(args=[*words, "-p", f"model:={model}", "-p", "provider:=cpu"])
+    if kind == "trajpred":
+        from trajpred_ros.prediction_node import PredictionNode
+
+        class Measured(PredictionNode):
+            """Keeps what the diagnostics only summarise."""
+
+            def account(self, frame: Any, stages: Any) -> None:
+                super().account(frame, stages)
+                rows.append(tuple(stages))
+
+        node: Any = Measured()
+    else:
+        from plain_node import PlainNode
+
+        node = PlainNode(Predictor(OnnxModel.load(model), PredictorConfig()), lambda s: rows.append(tuple(s)))
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(node)
+    results.write_text(json.dumps(rows))
+
+
+def measure(kind: str, model: Path, count: int, ticks: int, core: int, folder: Path) -> dict[str, Any]:
+    """Times of a node, ms, over `ticks` messages of `count` objects."""
+    import rclpy
+    from autoware_perception_msgs.msg import PredictedObjects, TrackedObjects
+    from rclpy.qos import QoSProfile
+
+    results = folder / f"{kind}_{count}.json"
+    command = [sys.executable, __file__, "--serve", kind, str(model), str(core), str(results)]
+    server = subprocess.Popen(command)
+    node = rclpy.create_node("driver")
+    try:
+        answers: list[bytes] = []
+        publisher = node.create_publisher(TrackedObjects, TOPICS[0], QoSProfile(depth=10))
+        node.create_subscription(PredictedObjects, TOPICS[1], answers.append, QoSProfile(depth=10), raw=True)
+        while not (publisher.get_subscription_count() and node.count_publishers(TOPICS[1])):
+            if server.poll() is not None:
+                raise SystemExit(f"the {kind} node ended with exit code {server.returncode}")
+            rclpy.spin_once(node, timeout_sec=0.1)
+        for number, raw in enumerate(crowd(count, WARM_UP + ticks), start=1):
+            publisher.publish(raw)
+            while len(answers) < number:
+                rclpy.spin_once(node, timeout_sec=10.0)
+    finally:
+        node.destroy_node()
+        server.send_signal(2)
+        server.wait(30)
+    stages = np.array(json.loads(results.read_text()))[WARM_UP:]
+    total, outside = stages.sum(axis=1), stages.sum(axis=1) - stages[:, STAGES.index("step_ms")]
+
+    def quantiles(times: Any) -> dict[str, float]:
+        return {"p50": float(np.median(times)), "p99": float(np.percentile(times, 99))}
+
+    return {
+        "callback_ms": quantiles(total),
+        "outside_step_ms": quantiles(outside),
+        **{name: quantiles(stages[:, i]) for i, name in enumerate(STAGES)},
+        "answer_bytes": len(answers[-1]),
+    }
+
+
+def main() -> None:
+    """Measure both nodes at every number of objects and write one JSON file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--objects", type=int, nargs="+", default=[10, 50, 200, 500])
+    parser.add_argument("--model", type=Path, help="an artefact; default: an untrained one is made")
+    parser.add_argument("--ticks", type=int, default=300, help="messages for trajpred's node")
+    parser.add_argument("--plain-ticks", type=int, default=40, help="messages for the plain node")
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="where the nodes run")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/node.json"))
+    parser.add_argument("--serve", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        kind, model, core, results = given.serve
+        serve(kind, Path(model), int(core), Path(results))
+        return
+
+    import rclpy
+    from domain_coordinator import domain_id
+
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    with tempfile.TemporaryDirectory() as work, domain_id() as domain:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        folder = Path(work)
+        model = given.model or untrained(folder)
+        info = OnnxModel.load(model).info
+        rclpy.init()
+        rows = {}
+        for count in given.objects:
+            ours = measure("trajpred", model, count, given.ticks, given.core, folder)
+            plain = measure("plain", model, count, given.plain_ticks, given.core, folder)
+            ratio = plain["outside_step_ms"]["p50"] / ours["outside_step_ms"]["p50"]
+            rows[count] = {"trajpred": ours, "plain": plain, "times_faster_outside_step": ratio}
+            print(
+                f"{count:4d} objects: callback p50 {ours['callback_ms']['p50']:.2f} ms, p99 "
+                f"{ours['callback_ms']['p99']:.2f} ms ("
+                + ", ".join(f"{name[:-3]} {ours[name]['p50']:.2f}" for name in STAGES)
+                + f"); plain {plain['callback_ms']['p50']:.1f} ms; {ratio:.0f} times faster outside the step",
+                flush=True,
+            )
+        rclpy.shutdown()
+    result = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "model": {
+            "modes": info.modes,
+            "steps": len(info.offset_s),
+            "horizon_s": info.offset_s[-1],
+            "encoder": info.encoder,
+            "neighbours": info.neighbours,
+        },
+        "cores_used": 1,
+        "objects": rows,
+    }
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(given.json)
+
+
+if __name__ == "__main__":
+    main()

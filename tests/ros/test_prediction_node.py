@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from std_msgs.msg import Float64
@@ -13,7 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from data_tools.convert import write_log
 from data_tools.demo_scene import demo_scene
 from tests.learn.conftest import random_artefact
-from tests.ros.nodes import OUTPUT, Talk, call, set_parameter
+from tests.ros.nodes import Talk, call, set_parameter
 from trajpred.bags import read_raw
 from trajpred.cdr import PREDICTED, read_predicted, read_tracked
 from trajpred.config import NeighbourConfig
@@ -81,13 +82,12 @@ def check_live_equals_offline(stage, artefact, log, tmp_path):
     stage.start("trajpred-planner", "--ros-args", "-p", "use_sim_time:=true")
     talk = Talk(stage)
     speeds = []
-    from geometry_msgs.msg import TwistStamped
-
-    stage.node.create_subscription(TwistStamped, "/yield_planner/output/target_speed", speeds.append, 10000)
-    stage.spin_until(
-        lambda: stage.node.count_publishers("/yield_planner/output/target_speed"), what="planner"
-    )
-    replayed = (f"log:={log}", "rate:=0.0", f"acknowledge_topic:={OUTPUT}", "wait_for_subscribers:=10.0")
+    speed = "/yield_planner/output/target_speed"
+    stage.node.create_subscription(TwistStamped, speed, speeds.append, 10000)
+    stage.spin_until(lambda: stage.node.count_publishers(speed), what="planner")
+    # The planner answers last: waiting for it, the player is too fast for nobody.
+    answer = (f"acknowledge_topic:={speed}", "acknowledge_type:=geometry_msgs/msg/TwistStamped")
+    replayed = (f"log:={log}", "rate:=0.0", "wait_for_subscribers:=10.0", *answer)
     stage.start("trajpred-replay-node", "--ros-args", *(w for value in replayed for w in ("-p", value)))
     questions = [read_tracked(raw) for _, _, raw in read_raw(log)]
     stage.spin_until(lambda: len(talk.answers) >= len(questions), 90.0, "an answer to every message")

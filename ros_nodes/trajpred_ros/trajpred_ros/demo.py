@@ -43,6 +43,7 @@ PREDICTION = (
     *(f"prediction_time_horizon.{kind}:={HORIZON_S}" for kind in ("vehicle", "pedestrian", "unknown")),
 )
 PLANNERS = {"told": True, "blind": False}
+SPEED = "geometry_msgs/msg/TwistStamped"
 WAIT_S = 60.0
 
 
@@ -133,13 +134,18 @@ def live(log: Path, model: Path, out: Path, planners: Sequence[str]) -> None:
         )
         running.wait_for(lambda: said.read_text().count("recording") >= len(topics), "all topics")
         time.sleep(1.0)  # a publisher learns of a subscriber a little after the subscriber of it
+        # A planner answers after the node: waiting for it, the player is too fast for neither.
+        acknowledged = (
+            f"acknowledge_topic:={topics[-1]}",
+            f"acknowledge_type:={SPEED if planners else PREDICTED}",
+        )
         player, _ = running.start(
             "trajpred-replay-node",
             (
                 f"log:={log}",
                 "rate:=0.0",
-                f"acknowledge_topic:={PREDICTED_TOPIC}",
                 "wait_for_subscribers:=20.0",
+                *acknowledged,
             ),
         )
         running.wait_for(lambda: player.poll() is not None, "the end of the log")

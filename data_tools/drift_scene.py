@@ -21,8 +21,11 @@ SIZE_M = {Label.BICYCLE: (1.8, 0.6, 1.7), Label.PEDESTRIAN: (0.5, 0.5, 1.7), Lab
 
 SECONDS, STEP_S, FINE_S = 12.0, 0.1, 0.001
 CYCLIST_START_M, CYCLIST_SPEED_MPS = (40.0, -4.2), 4.5
-DRIFT_BEGINS_S, DRIFT_ENDS_S = 4.0, 7.0
-DRIFT_ANGLE_RAD, TURN_RATE_RPS = 0.3, 0.3
+DRIFT_BEGINS_S, DRIFT_RAMP_S, DRIFT_M = (
+    4.0,
+    1.0,
+    2.7,
+)  # when, how long to reach the course, how far to the left
 NOISE_TIME_S = 0.5  # a tracker's errors wander: they are the mean of white noise over about this time
 
 
@@ -48,17 +51,18 @@ class DriftScene:
         return int(self.stamp_ns[np.argmax(inside)])
 
 
-def drift_scene(seed: int = 0, noise_m: float = 0.03) -> DriftScene:
+def drift_scene(seed: int = 0, noise_m: float = 0.03, course_rad: float = 0.15) -> DriftScene:
     """Twelve seconds at 10 Hz from stamp 0; the same seed gives the same scene.
 
-    Yaw, velocity and size are given, as a tracker would. noise_m: standard deviation of a position's
+    course_rad: how much the cyclist turns to the left, from 0.1 (a slow drift) to 0.3 (a swerve). Yaw,
+    velocity and size are given, as a tracker would. noise_m: standard deviation of a position's
     coordinates; 0.5 times it per second that of a velocity's, and a tenth of it in rad that of a yaw.
     """
     rng = np.random.default_rng(seed)
     fine_s = FINE_S * np.arange(round(SECONDS / FINE_S))
-    yaw = np.clip(
-        np.minimum(fine_s - DRIFT_BEGINS_S, DRIFT_ENDS_S - fine_s) * TURN_RATE_RPS, 0.0, DRIFT_ANGLE_RAD
-    )
+    lasts_s = DRIFT_RAMP_S + DRIFT_M / (CYCLIST_SPEED_MPS * course_rad)
+    drifts_s = fine_s - DRIFT_BEGINS_S
+    yaw = course_rad * np.clip(np.minimum(drifts_s, lasts_s - drifts_s) / DRIFT_RAMP_S, 0.0, 1.0)
     velocity = CYCLIST_SPEED_MPS * np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
     travelled = np.cumsum(velocity * FINE_S, axis=0) - velocity[0] * FINE_S
     cyclist_xy = np.array(CYCLIST_START_M) + travelled

@@ -199,7 +199,7 @@ def _drive(log: Path, planner: str) -> Drive:
     """The target speeds that a planner published."""
     with AnyReader([log], default_typestore=typestore()) as reader:
         chosen = [c for c in reader.connections if c.topic == f"/{planner}/output/target_speed"]
-        said = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(chosen)]
+        said: list[Any] = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(chosen)]
     time_s = np.array([m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in said])
     return Drive(time_s, np.array([m.twist.linear.x for m in said]))
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -30,6 +31,7 @@ from trajpred.evaluate import evaluate, make_predictor
 from trajpred.messages import decode_predicted
 from trajpred.replay import replay
 from trajpred.tables import read_table
+from trajpred.types import Prediction
 from trajpred.windows import DataSource
 from trajpred_ros.environment import require_ros
 from trajpred_ros.main import PREDICTED_TOPIC
@@ -180,7 +182,7 @@ def demo(out: Path) -> None:
         console.print(f"    {out / name}")
 
 
-def _predictions(log: Path):
+def _predictions(log: Path) -> list[Prediction]:
     return [decode_predicted(raw)[0] for _, _, raw in read_raw(log, PREDICTED_TOPIC, msgtype=PREDICTED)]
 
 

@@ -28,7 +28,7 @@ def see(store, stamp_ns, numbers, values):
     store.tick(stamp_ns)
     slots = store.admit(ids_from_int(numbers))
     before = store.load(slots, stamp_ns)
-    store.save(slots, stamp_ns, before, rows(values))
+    store.save(slots, stamp_ns, rows(values))
     return before["value"].tolist()
 
 
@@ -196,7 +196,7 @@ def test_an_id_of_zero_bytes_and_ids_that_differ_in_one_end_are_tracks_like_any(
     store.tick(0)
     slots = store.admit(ids)
     assert len(set(slots.tolist())) == 6
-    store.save(slots, 0, store.load(slots, 0), rows(np.arange(6)))
+    store.save(slots, 0, rows(np.arange(6)))
     store.tick(1)
     again = store.admit(ids[::-1])
     assert len(store) == 6
@@ -280,7 +280,7 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
         assert (before["pair"][:, 1] == -before["value"]).all()
         values = list(range(self.told + 1, self.told + 1 + len(placed)))
         self.told += len(placed)
-        self.store.save(slots, self.now, before, rows(values))
+        self.store.save(slots, self.now, rows(values))
         for n, value in zip(placed, values, strict=True):
             self.known[n] = [self.now, value, self.value_before(n)]
 

@@ -1,19 +1,22 @@
 """The wire format: serialized TrackedObjects and PredictedObjects to and from arrays, without ROS.
 
 A ROS 2 message travels as plain CDR: four bytes that name the byte order, then the fields one after
-another, each at a multiple of its size. In these two messages nearly all fields are of four or eight
-bytes. So a message is looked at as an array of four-byte words, and a field of all objects is one
-gather from where it begins in each; only the lengths of the sequences are walked through one by one.
+another, each at a multiple of its size. Objects whose sequences are equally long are laid out alike,
+and mostly all of a message are: then it is one structured array, whose fields are those of the message.
+Otherwise it is looked at as an array of four-byte words, since nearly all fields are of four or eight
+bytes, and a field of all objects is one gather from where it begins in each; only the lengths of the
+sequences are walked through one by one.
 
 Source: Object Management Group, DDS-XTypes 1.3, 7.4.3 (PLAIN_CDR, encoding version 1).
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -21,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajpred.errors import InputError
-from trajpred.types import Bool, Float, Float32, Ids, Int, bytes_from_ids, ids_from_bytes
+from trajpred.types import ID_DTYPE, Bool, Float, Float32, Ids, Int, bytes_from_ids, ids_from_bytes
 
 Raw = bytes | bytearray | memoryview
 Bytes = NDArray[np.uint8]
@@ -45,6 +48,8 @@ STATE = 127
 _NS_PER_S = 1_000_000_000
 _SECONDS_END = 2**31
 _BIG_ENDIAN, _LITTLE_ENDIAN = b"\0\0", b"\0\1"
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+_DTYPE_END = 2**31  # numpy's structures are smaller
 _FILLING = 7  # so many bytes may follow a message: transports fill up to a multiple of their own
 
 # Sizes in bytes.
@@ -142,22 +147,22 @@ def read_tracked(raw: Raw) -> TrackedObjects:
     wire = _Wire.of(raw, TRACKED)
     walk = _Walk(wire, TRACKED)
     stamp_ns, frame_id, count, at = walk.header(_TRACKED_MIN)
+    rows = _alike_rows(wire, at, count, walk.first_tracked(at))
+    if rows is not None and (rows["stationary"] <= 1).all():
+        return TrackedObjects(
+            **_shared_of(rows, stamp_ns, frame_id),
+            availability=rows["availability"],
+            stationary=rows["stationary"].view(np.bool_),
+        )
+
     start, classes, points = array("q"), array("q"), array("q")
-    while len(start) < count:
-        number = len(start)
+    for number in range(count):
         start.append(at)
         classes.append(walk.sequence(at + _CLASSES, _CLASS, "classes", number))
         footprint = _state_at(at, classes[-1]) + _STATE + 4
         points.append(walk.sequence(footprint, _POINT, "footprint points", number))
         at = _object_end(footprint, points[-1])
         walk.check(at, number)
-        if number == 1:  # the first at a multiple of eight; often all others are like it
-            size = at - start[-1]
-            alike = walk.alike((start[-1] + _CLASSES, footprint), at, size, count - 2)
-            start.extend(range(at, at + alike * size, size))
-            classes.extend(classes[-1:] * alike)
-            points.extend(points[-1:] * alike)
-            at += alike * size
     walk.finish(at)
 
     places = _Places.tracked(_ints(start), _ints(classes), _ints(points))
@@ -179,6 +184,15 @@ def write_tracked(objects: TrackedObjects, *, big_endian: bool = False) -> bytes
     Raises InputError for a stamp or a frame_id that no header can hold.
     """
     header = _Header.of(objects)
+    layout = _layout_of(objects, big_endian)
+    if layout is not None:
+
+        def fill_rows(rows: NDArray[Any]) -> None:
+            rows["availability"] = objects.availability
+            rows["stationary"] = objects.stationary
+
+        return _alike_message(objects, header, layout, fill_rows)
+
     classes, points = np.diff(objects.class_start), np.diff(objects.point_start)
     behind_each_other = partial(_Places.tracked, classes=classes, points=points)
     places, size = _lay_out(header.size, len(objects), behind_each_other)
@@ -199,6 +213,18 @@ def read_predicted(raw: Raw) -> PredictedObjects:
     wire = _Wire.of(raw, PREDICTED)
     walk = _Walk(wire, PREDICTED)
     stamp_ns, frame_id, count, at = walk.header(_PREDICTED_MIN)
+    rows = _alike_rows(wire, at, count, walk.first_predicted(at))
+    if rows is not None:
+        paths = rows["paths"].reshape(-1)
+        return PredictedObjects(
+            **_shared_of(rows, stamp_ns, frame_id),
+            path_start=_even_starts(count, rows["paths"].shape[1]),
+            pose_start=_even_starts(len(paths), paths["poses"].shape[1]),
+            poses=paths["poses"].reshape(-1, 7),
+            time_step_ns=paths["sec"].astype(np.int64) * _NS_PER_S + paths["nanosec"],
+            confidence=paths["confidence"],
+        )
+
     start, classes, points = array("q"), array("q"), array("q")
     path_counts, pose_counts = array("q"), array("q")
     for number in range(count):
@@ -207,10 +233,14 @@ def read_predicted(raw: Raw) -> PredictedObjects:
         at = _state_at(at, classes[-1]) + _STATE
         path_counts.append(walk.sequence(at, _EMPTY_PATH, "paths", number))
         at += 4
-        for _ in range(path_counts[-1]):
+        left = path_counts[-1]
+        while left:
             poses = walk.sequence(at, _POSE, "poses", number)
-            pose_counts.append(poses)
-            at += _EMPTY_PATH + _POSE * poses
+            size = _EMPTY_PATH + _POSE * poses
+            alike = walk.repeated(at, size, left)
+            pose_counts.extend([poses] * alike)
+            at += size * alike
+            left -= alike
         points.append(walk.sequence(at + 4, _POINT, "footprint points", number))
         at = _object_end(at + 4, points[-1])
         walk.check(at, number)
@@ -243,6 +273,21 @@ def write_predicted(objects: PredictedObjects, *, big_endian: bool = False) -> b
     sec, nanosec = np.divmod(objects.time_step_ns, _NS_PER_S)
     if ((sec < -_SECONDS_END) | (sec >= _SECONDS_END)).any():
         raise InputError("a time step of a path does not fit the 32 bit seconds of a ROS duration")
+    layout = _layout_of(objects, big_endian, (path_start, pose_start))
+    if layout is not None:
+
+        def fill_rows(rows: NDArray[Any]) -> None:
+            paths = rows["paths"]  # (N, K)
+            poses = paths["poses"]  # (N, K, P, 7)
+            rows["path_count"] = paths.shape[1]
+            paths["pose_count"] = poses.shape[2]
+            poses[:] = objects.poses.reshape(poses.shape)
+            paths["sec"] = sec.reshape(paths.shape)
+            paths["nanosec"] = nanosec.reshape(paths.shape)
+            paths["confidence"] = objects.confidence.reshape(paths.shape)
+
+        return _alike_message(objects, header, layout, fill_rows)
+
     classes, points = np.diff(objects.class_start), np.diff(objects.point_start)
     paths = _path_bytes(path_start, pose_start)
     behind_each_other = partial(_Places.predicted, classes=classes, path_bytes=paths, points=points)
@@ -307,6 +352,140 @@ class _Wire:
         _runs(self.words, words.shape[1])[at // 4] = words
 
 
+@lru_cache(maxsize=256)
+def _layout(classes: int, points: int, paths: int | None = None, poses: int = 0) -> np.dtype[Any] | None:
+    """An object that begins at a multiple of eight, in this machine's byte order; None if none can be so big.
+
+    paths: how many, each of so many poses, of PredictedObjects; None for TrackedObjects.
+    """
+    state = _state_at(0, classes)
+    behind = state + _STATE
+    fields: dict[str, tuple[Any, int]]
+    if paths is None:
+        shape, footprint = behind + 2, behind + 4
+        fields = {"availability": ("u1", behind), "stationary": ("u1", behind + 1)}
+    else:
+        shape = behind + 4 + paths * (_EMPTY_PATH + _POSE * poses)
+        footprint = shape + 4
+        if footprint >= _DTYPE_END:
+            return None
+        path = [("pose_count", "u4"), ("poses", "f8", (poses, 7)), ("sec", "i4"), ("nanosec", "u4")]
+        whole = np.dtype([*path, ("confidence", "f4")])
+        fields = {"path_count": ("u4", behind), "paths": ((whole, (paths,)), behind + 4)}
+    end = _object_end(footprint, points)
+    if end >= _DTYPE_END:
+        return None
+    one_class = np.dtype({"names": ["label", "probability"], "formats": ["u1", "f4"], "offsets": [0, 4]})
+    fields |= {
+        "id": (ID_DTYPE, 0),
+        "existence": ("f4", _EXISTENCE),
+        "class_count": ("u4", _CLASSES),
+        "classes": ((one_class, (classes,)), _CLASSES + 4),
+        "state": (("f8", (STATE,)), state),
+        "shape_type": ("u1", shape),
+        "point_count": ("u4", footprint),
+        "points": (("f4", (points, 3)), footprint + 4),
+        "dimensions": (("f8", (3,)), end - _DIMENSIONS),
+    }
+    formats, offsets = zip(*fields.values(), strict=True)
+    return np.dtype({"names": list(fields), "formats": formats, "offsets": offsets, "itemsize": end})
+
+
+def _layout_of(objects: Objects, big_endian: bool, paths: tuple[Int, ...] = ()) -> np.dtype[Any] | None:
+    """How each object is laid out; None where they differ, or there are none.
+
+    paths: of PredictedObjects, where the paths begin and where their poses do.
+    """
+    if not len(objects) or big_endian != (sys.byteorder == "big"):
+        return None
+    counts = []
+    for start in (objects.class_start, objects.point_start, *paths):
+        count = int(start[1]) if len(start) > 1 else 0
+        if (start != _even_starts(len(start) - 1, count)).any():
+            return None
+        counts.append(count)
+    classes, points, *repeated = counts
+    return _layout(classes, points, *repeated)
+
+
+def _even_starts(rows: int, count: int) -> Int:
+    """(N+1,) where the items of each of N rows begin, of which each has `count`."""
+    return count * np.arange(rows + 1)
+
+
+def _alike_rows(wire: _Wire, at: int, count: int, layout: np.dtype[Any] | None) -> NDArray[Any] | None:
+    """(N,) the objects from there to the end, copied; None where not all have that layout."""
+    if not count or layout is None or wire.order != _NATIVE:
+        return None
+    shift = -at % 8
+    if not 0 <= wire.size - (at + shift + count * layout.itemsize) <= _FILLING:
+        return None
+    octets = wire.octets.copy()
+    rows = np.ndarray(count, layout, octets, at + shift)
+    if shift:
+        _move(octets, at, at + shift, rows)
+    counts = [rows["class_count"], rows["point_count"]]
+    if "paths" in (layout.names or ()):
+        counts += [rows["path_count"], rows["paths"]["pose_count"]]
+    return rows if all((each == each[:1]).all() for each in counts) else None
+
+
+def _shared_of(rows: NDArray[Any], stamp_ns: int, frame_id: str) -> dict[str, Any]:
+    """The fields of `Objects`."""
+    count, classes, points = len(rows), rows["classes"], rows["points"]
+    return {
+        "stamp_ns": stamp_ns,
+        "frame_id": frame_id,
+        "ids": np.ascontiguousarray(rows["id"]),
+        "existence": rows["existence"],
+        "class_start": _even_starts(count, classes.shape[1]),
+        "class_label": classes["label"].reshape(-1),
+        "class_probability": classes["probability"].reshape(-1),
+        "state": rows["state"],
+        "shape_type": rows["shape_type"],
+        "point_start": _even_starts(count, points.shape[1]),
+        "points": points.reshape(-1, 3),
+        "dimensions": rows["dimensions"],
+    }
+
+
+def _alike_message(
+    objects: Objects, header: _Header, layout: np.dtype[Any], fill_rest: Callable[[NDArray[Any]], None]
+) -> bytes:
+    """The bytes of a message of objects that are laid out alike; fill_rest: what is not in `Objects`."""
+    shift = -header.size % 8
+    first = header.size + shift
+
+    def fill(wire: _Wire) -> None:
+        _write_header(wire, header, len(objects))
+        rows = np.ndarray(len(objects), layout, wire.octets, first)
+        classes, points = rows["classes"], rows["points"]
+        rows["id"] = objects.ids
+        rows["existence"] = objects.existence
+        rows["class_count"] = classes.shape[1]
+        classes["label"] = objects.class_label.reshape(classes.shape)
+        classes["probability"] = objects.class_probability.reshape(classes.shape)
+        rows["state"] = objects.state
+        rows["shape_type"] = objects.shape_type
+        rows["point_count"] = points.shape[1]
+        points[:] = objects.points.reshape(points.shape)
+        rows["dimensions"] = objects.dimensions
+        fill_rest(rows)
+        if shift:
+            head = _move(wire.octets, first, header.size, rows)
+            wire.octets[header.size + head : first + head] = 0
+
+    return _message(first + len(objects) * layout.itemsize, False, fill)
+
+
+def _move(octets: Bytes, start: int, to: int, rows: NDArray[Any]) -> int:
+    """What comes before the state of the first object, which alone may begin elsewhere; how long that is."""
+    assert rows.dtype.fields is not None
+    head: int = rows.dtype.fields["state"][1]
+    octets[to : to + head] = octets[start : start + head].copy()
+    return head
+
+
 def _message(size: int, big_endian: bool, fill: Callable[[_Wire], None]) -> bytes:
     """The bytes of a message, with its four first, of zeros where `fill` writes nothing."""
     memory = BytesIO(bytes(4 + size))  # gives its bytes away without a copy once no view of them is left
@@ -362,15 +541,37 @@ class _Walk:
             raise self.error(self.size, f"{of}the message ends before its {what}")
         raise self.error(at, f"{of}{count} {what}, but {left} bytes are left")
 
-    def alike(self, places: tuple[int, ...], at: int, size: int, most: int) -> int:
-        """How many of at most so many objects of one size, from `at` on, are like the one before them.
+    def first_tracked(self, at: int) -> np.dtype[Any] | None:
+        """How the object there is laid out, in TrackedObjects; None where there is none."""
+        try:
+            classes = self.sequence(at + _CLASSES, _CLASS, "classes")
+            points = self.sequence(_state_at(at, classes) + _STATE + 4, _POINT, "footprint points")
+        except InputError:
+            return None
+        return _layout(classes, points)
 
-        places: where that one has the lengths of its sequences.
-        """
-        fits = min(most, (self.size - at) // size)
-        lengths = self._lengths[np.add.outer(size * np.arange(fits + 1), places) // 4]
-        other = (lengths[1:] != lengths[0]).any(axis=1)
-        return int(other.argmax()) if other.any() else fits
+    def first_predicted(self, at: int) -> np.dtype[Any] | None:
+        """How the object there is laid out, in PredictedObjects; None where its paths are not alike."""
+        try:
+            classes = self.sequence(at + _CLASSES, _CLASS, "classes")
+            at = _state_at(at, classes) + _STATE
+            paths = self.sequence(at, _EMPTY_PATH, "paths")
+            poses = self.sequence(at + 4, _POSE, "poses") if paths else 0
+            size = _EMPTY_PATH + _POSE * poses
+            if self.repeated(at + 4, size, paths) != paths:
+                return None
+            points = self.sequence(at + 8 + paths * size, _POINT, "footprint points")
+        except InputError:
+            return None
+        return _layout(classes, points, paths, poses)
+
+    def repeated(self, at: int, size: int, most: int) -> int:
+        """Of at most so many items of one size, the first of them there, how many begin with its length."""
+        lengths = self._words[at >> 2 : (at + size * most) >> 2 : size >> 2].tolist()
+        same = lengths.count(lengths[0]) if lengths else 0
+        if same == len(lengths):
+            return same
+        return next(i for i, length in enumerate(lengths) if length != lengths[0])
 
     def check(self, at: int, number: int) -> None:
         """Whether an object ends within the message."""
@@ -459,11 +660,16 @@ def _read_shared(wire: _Wire, places: _Places, stamp_ns: int, frame_id: str) -> 
     }
 
 
-def _write_shared(wire: _Wire, places: _Places, objects: Objects, header: _Header) -> None:
-    """The header and the fields of `Objects`."""
+def _write_header(wire: _Wire, header: _Header, count: int) -> None:
+    """The header, and the number of objects behind it."""
     wire.words[:3] = header.sec & 0xFFFFFFFF, header.nanosec, len(header.name)
     wire.octets[12 : 12 + len(header.name)] = np.frombuffer(header.name, np.uint8)
-    wire.words[header.size // 4 - 1] = len(objects)
+    wire.words[header.size // 4 - 1] = count
+
+
+def _write_shared(wire: _Wire, places: _Places, objects: Objects, header: _Header) -> None:
+    """The header and the fields of `Objects`."""
+    _write_header(wire, header, len(objects))
     label = _items(places.start + _CLASSES + 4, places.classes, _CLASS)
     point = _items(places.footprint + 4, places.points, _POINT)
     _runs(wire.octets, 16)[places.start] = bytes_from_ids(objects.ids)
@@ -577,7 +783,7 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
 def _ragged(name: str, start: Int, rows: int) -> int:
     """The number of items of all rows. Raises InputError for what does not rise from 0 row by row."""
     _shaped(name, start, (rows + 1,))
-    if start[0] != 0 or (np.diff(start) < 0).any():
+    if start[0] != 0 or (start[1:] < start[:-1]).any():
         raise InputError(f"{name} must rise from 0")
     return int(start[-1])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trajpred.types import Float
+from trajpred.types import Bool, Float
 
 
 def wrap_angle(angle: ArrayLike) -> Float:
@@ -18,7 +18,11 @@ def rotate(xy: ArrayLike, angle: ArrayLike) -> Float:
     """(..., 2) points turned counter-clockwise about the origin by (...) rad; shapes are broadcast."""
     xy, angle = np.asarray(xy, np.float64), np.asarray(angle, np.float64)
     x, y, cos, sin = xy[..., 0], xy[..., 1], np.cos(angle), np.sin(angle)
-    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+    along = cos * x - sin * y
+    turned = np.empty((*along.shape, 2))
+    turned[..., 0] = along
+    turned[..., 1] = sin * x + cos * y
+    return turned
 
 
 def yaw_from_quaternion(xyzw: ArrayLike) -> Float:
@@ -26,7 +30,8 @@ def yaw_from_quaternion(xyzw: ArrayLike) -> Float:
 
     NaN stays NaN; the zero quaternion, which is no orientation, gives 0.
     """
-    x, y, z, w = np.moveaxis(np.asarray(xyzw, np.float64), -1, 0)
+    xyzw = np.asarray(xyzw, np.float64)
+    x, y, z, w = (xyzw[..., axis] for axis in range(4))
     yaw: Float = np.arctan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
     return yaw
 
@@ -34,8 +39,9 @@ def yaw_from_quaternion(xyzw: ArrayLike) -> Float:
 def quaternion_from_yaw(yaw: ArrayLike) -> Float:
     """(...) rad about z -> (..., 4) unit quaternions x, y, z, w."""
     half = np.asarray(yaw, np.float64) / 2
-    zero = np.zeros_like(half)
-    return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
+    xyzw = np.zeros((*half.shape, 4))
+    xyzw[..., 2], xyzw[..., 3] = np.sin(half), np.cos(half)
+    return xyzw
 
 
 def half_turn(x: Float, y: Float) -> tuple[Float, Float]:
@@ -47,54 +53,72 @@ def half_turn(x: Float, y: Float) -> tuple[Float, Float]:
     return np.copysign(np.sqrt(0.5 - 0.5 * cosine), y), np.sqrt(0.5 + 0.5 * cosine)
 
 
-class Course:
-    """The direction in which each of M points moves that does not jitter where it hardly moves.
+def courses(points: Float, start: Float, min_move_m: float = 0.05) -> Float:
+    """The direction along paths that does not jitter where they hardly move.
 
-    It is the direction from the last place at which it was renewed, once that lies min_move_m behind;
-    until then the previous one holds. So standing still keeps the heading of the start, and slow
-    motion still turns it.
+    At each point it is the direction from the last place at which it was renewed, once that lies
+    min_move_m behind; until then the previous one holds. So standing still keeps the direction of the
+    start, and slow motion still turns it.
 
     Args:
-        heading: (M,) rad, at the start.
-        start: (2, M) m.
+        points: (M, P, 2) m; the paths start at the first of each.
+        start: (M, 2), the direction there, as a vector of any length.
         min_move_m: What is not jitter.
+
+    Returns:
+        (M, P-1, 2), the directions at all others, as vectors of any length.
     """
+    along = points[:, 1:] - points[:, :-1]  # where every step renews it, that is all
+    slow = np.flatnonzero(~_beyond(along, min_move_m).all(axis=1))
+    if slow.size:
+        points, start = points[slow], start[slow]
+        found = np.empty((len(slow), along.shape[1], 2))
+        found[:] = start[:, None]  # where no point is far enough from the start, that is all
+        turning = np.flatnonzero(_beyond(points[:, 1:] - points[:, :1], min_move_m).any(axis=1))
+        if turning.size:
+            found[turning] = _walked(points[turning], start[turning], min_move_m)
+        along[slow] = found
+    return along
 
-    def __init__(self, heading: Float, start: Float, min_move_m: float = 0.05) -> None:
-        self._along = np.stack([np.cos(heading), np.sin(heading)])
-        self._renewed_at = start.copy()
-        self._min_square = min_move_m**2
 
-    def move(self, to: Float) -> Float:
-        """(2, M) m, where they are next -> (2, M), their directions as vectors of any length.
-
-        The array is overwritten by the next call.
-        """
-        way = to - self._renewed_at
+def _walked(points: Float, start: Float, min_move_m: float) -> Float:
+    """What `courses` says, step by step."""
+    steps = np.ascontiguousarray(points.transpose(1, 2, 0))  # (P, 2, M)
+    found = np.empty((len(steps) - 1, *steps.shape[1:]))
+    renewed_at, along = steps[0].copy(), start.T
+    for here, direction in zip(steps[1:], found, strict=True):
+        way = here - renewed_at
         square = way * way
-        moved = square[0] + square[1] >= self._min_square
-        np.copyto(self._along, way, where=moved)
-        np.copyto(self._renewed_at, to, where=moved)
-        return self._along
+        moved = square[0] + square[1] >= min_move_m**2
+        direction[:] = along
+        np.copyto(direction, way, where=moved)
+        np.copyto(renewed_at, here, where=moved)
+        along = direction
+    return found.transpose(2, 0, 1)
+
+
+def _beyond(vectors: Float, length: float) -> Bool:
+    """(...) whether (..., 2) are at least that long."""
+    square = vectors * vectors
+    return np.asarray(square[..., 0] + square[..., 1] >= length**2, bool)
 
 
 def path_heading(
     start_heading: ArrayLike, start_xy: ArrayLike, paths: ArrayLike, min_move_m: float = 0.05
 ) -> Float:
-    """Heading at every point of every path that does not jitter where the path hardly moves (see Course).
+    """Heading at every point of every path that does not jitter where the path hardly moves (see courses).
 
     start_heading (N,) rad and start_xy (N, 2) m, where the paths (N, K, T, 2) m start from -> (N, K, T)
     rad in [-pi, pi].
     """
-    paths = np.asarray(paths, np.float64)
+    paths, heading = np.asarray(paths, np.float64), np.asarray(start_heading, np.float64)
     n, k, steps, _ = paths.shape
-    start = np.repeat(np.asarray(start_xy, np.float64), k, axis=0).T
-    course = Course(np.repeat(np.asarray(start_heading, np.float64), k), start, min_move_m)
-    heading = np.empty((n, k, steps))
-    for step in range(steps):
-        x, y = course.move(paths[:, :, step].reshape(-1, 2).T)
-        heading[:, :, step] = np.arctan2(y, x).reshape(n, k)
-    return heading
+    points = np.empty((n, k, 1 + steps, 2))
+    points[:, :, 0] = np.asarray(start_xy, np.float64)[:, None]
+    points[:, :, 1:] = paths
+    start = np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+    along = courses(points.reshape(-1, 1 + steps, 2), start.repeat(k, axis=0), min_move_m)
+    return np.arctan2(along[..., 1], along[..., 0]).reshape(n, k, steps)
 
 
 def central_path(paths: ArrayLike, probability: ArrayLike) -> Float:

@@ -19,7 +19,7 @@ from trajpred.cdr import TRACKED as TRACKED
 from trajpred.config import NS_PER_S, OutputConfig
 from trajpred.errors import InputError
 from trajpred.geometry import (
-    Course,
+    courses,
     half_turn,
     quaternion_from_yaw,
     rotate,
@@ -48,6 +48,9 @@ PATHS_READ_MAX = 100
 _WORKSPACE_MAX = 2**21  # numbers, 16 MiB
 _thread = threading.local()
 
+_BLOCK = 256  # paths at a time, so that what is at hand stays in the cache
+_SHARED = [field.name for field in fields(cdr.Objects)]
+
 _IDENTITY = (0.0, 0.0, 0.0, 1.0)
 _VELOCITY = slice(cdr.TWIST.start, cdr.TWIST.start + 2)
 
@@ -70,8 +73,8 @@ def frame_of(tracked: cdr.TrackedObjects) -> TrackFrame:
     boxes and cylinders.
     """
     yaw, yaw_valid, velocity, velocity_valid = _motion(tracked)
-    solid = (tracked.shape_type == BOUNDING_BOX) | (tracked.shape_type == CYLINDER)
-    size_valid = solid & _sane(tracked.dimensions) & (tracked.dimensions > 0).all(axis=1)
+    solid = tracked.shape_type <= CYLINDER  # or a box
+    size_valid = solid & _sane(tracked.dimensions) & (tracked.dimensions.min(axis=1) > 0)
     return TrackFrame(
         stamp_ns=tracked.stamp_ns,
         frame_id=tracked.frame_id,
@@ -135,15 +138,22 @@ def encode_predicted(tracked: cdr.TrackedObjects, prediction: Prediction, output
     """
     if len(prediction) != len(tracked):
         raise ValueError(f"{len(prediction)} predictions for {len(tracked)} objects")
-    row, mode, share, path_start = _best_modes(prediction)
-    lengths = 1 + steps_by_label(output)[_most_probable(tracked)[row]]
-    poses = _poses(tracked, prediction, row, mode, output.step_s * np.arange(lengths.max(initial=1)))
-    asked = np.arange(poses.shape[1]) < lengths[:, None]
+    steps = steps_by_label(output)
+    path, share, path_start = _best_modes(prediction)
+    row = path // prediction.mode_valid.shape[1]
+    lengths = None if (steps == steps[0]).all() else 1 + steps[_most_probable(tracked)[row]]
+    longest = 1 + int(steps[0]) if lengths is None else int(lengths.max(initial=1))
+    poses = _poses(tracked, prediction, row, path, output.step_s * np.arange(longest))
+    if lengths is None:
+        pose_start = longest * np.arange(len(row) + 1)
+    else:
+        pose_start = _starts(lengths)
+        poses = poses[np.arange(longest) < lengths[:, None]]
     predicted = cdr.PredictedObjects(
-        **{f.name: getattr(tracked, f.name) for f in fields(cdr.Objects)},
+        **{name: getattr(tracked, name) for name in _SHARED},
         path_start=path_start,
-        pose_start=np.concatenate([[0], np.cumsum(lengths)]),
-        poses=poses.reshape(-1, 7) if asked.all() else poses[asked],
+        pose_start=pose_start,
+        poses=poses.reshape(-1, 7),
         time_step_ns=np.full(len(row), round(output.step_s * NS_PER_S)),
         confidence=share.astype(np.float32),
     )
@@ -262,8 +272,9 @@ def _motion(tracked: cdr.TrackedObjects) -> tuple[Float, Bool, Float, Bool]:
     object_yaw, oriented = _object_yaw(tracked)
     twist = tracked.state[:, _VELOCITY]
     # An empty (zero) orientation is an object frame along the header's; a broken one is none at all.
-    empty = (tracked.state[:, cdr.ORIENTATION] == 0).all(axis=1)
-    velocity_valid = _sane(twist) & (oriented | empty)
+    velocity_valid = _sane(twist)
+    if not oriented.all():
+        velocity_valid &= oriented | (tracked.state[:, cdr.ORIENTATION] == 0).all(axis=1)
     twist = np.where(velocity_valid[:, None], twist, 0.0)
     yaw_valid = oriented & (tracked.availability != UNAVAILABLE)
     # Turning the object frame round negates its twist as well, so the velocity stays as it is.
@@ -274,70 +285,108 @@ def _motion(tracked: cdr.TrackedObjects) -> tuple[Float, Bool, Float, Bool]:
 
 def _sane(values: Float) -> Bool:
     """(N,) whether all of (N, C) are finite, and not so large that reckoning with them overflows."""
-    return np.asarray((np.abs(values) < 1e9).all(axis=1), bool)
+    return np.asarray(np.abs(values).max(axis=1) < 1e9, bool)
 
 
 def _oriented(xyzw: Float) -> Bool:
     """(N,) whether (N, 4) is an orientation; of any length but zero."""
-    return _sane(xyzw) & (np.abs(xyzw) > 1e-6).any(axis=1)
+    largest = np.abs(xyzw).max(axis=1)
+    return np.asarray((largest < 1e9) & (largest > 1e-6), bool)
 
 
 def _most_probable(objects: cdr.Objects) -> cdr.Bytes:
     """(N,) the label of the most probable class; unknown for none, and for a number without a meaning."""
-    counts = np.diff(objects.class_start)
-    weight, nan = -objects.class_probability, np.isnan(objects.class_probability)
-    order = np.lexsort((weight, nan, np.repeat(np.arange(len(objects)), counts)))  # keeps the first of equals
-    some = np.flatnonzero(counts)
-    best = order[objects.class_start[some]]
-    label = np.full(len(objects), Label.UNKNOWN, np.uint8)
-    label[some] = np.where(
-        nan[best] | (objects.class_label[best] >= len(Label)), 0, objects.class_label[best]
-    )
+    n, start, probability = len(objects), objects.class_start, objects.class_probability
+    label = np.full(n, Label.UNKNOWN, np.uint8)
+    if not len(probability):
+        return label
+    counts = start[1:] - start[:-1]
+    if (counts == counts[0]).all():
+        some = slice(None)
+        table = probability.reshape(n, -1)
+        best = start[:-1] + (table == np.fmax.reduce(table, axis=1)[:, None]).argmax(axis=1)
+    else:
+        some = np.flatnonzero(counts)
+        order = np.lexsort((-probability, np.repeat(np.arange(n), counts)))  # the first of equals, NaN last
+        best = order[start[some]]
+    found = objects.class_label[best]
+    label[some] = np.where(np.isnan(probability[best]) | (found >= len(Label)), Label.UNKNOWN, found)
     return label
 
 
-def _best_modes(prediction: Prediction) -> tuple[Int, Int, Float, Int]:
-    """The M paths to publish: row (M,), mode (M,) in falling probability, share (M,) of 1 in its row.
+def _best_modes(prediction: Prediction) -> tuple[Int, Float, Int]:
+    """The M paths to publish, of a row in falling probability: (M,) which of N * K, its share (M,) of 1.
 
     Also (N+1,) where each row's begin.
     """
+    n, modes = prediction.mode_valid.shape
     weight = np.where(prediction.mode_valid, prediction.probability, -1.0)
-    order = np.argsort(-weight, axis=1, kind="stable")[:, :MAX_PATHS]
-    share = np.take_along_axis(weight, order, axis=1).clip(min=0.0)
+    path = (-weight).argsort(axis=1, kind="stable")[:, :MAX_PATHS] + modes * np.arange(n)[:, None]
+    share = weight.take(path).clip(min=0.0)
     share /= share.sum(axis=1, keepdims=True)
+    if prediction.mode_valid.all():
+        return path.reshape(-1), share.reshape(-1), path.shape[1] * np.arange(n + 1)
     count = np.minimum(prediction.mode_valid.sum(axis=1), MAX_PATHS)
-    row, rank = np.nonzero(np.arange(order.shape[1]) < count[:, None])
-    return row, order[row, rank], share[row, rank], np.concatenate([[0], np.cumsum(count)])
+    chosen = np.arange(path.shape[1]) < count[:, None]
+    return path[chosen], share[chosen], _starts(count)
 
 
-def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, row: Int, mode: Int, at_s: Float) -> Float:
+def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, row: Int, path: Int, at_s: Float) -> Float:
     """(M, P, 7) x, y, z, qx, qy, qz, qw of M paths at (P,) s, of which the first is 0.
 
-    In this thread's workspace: until the next call.
+    row: (M,), whose path it is; path: (M,), which of all N * K. In this thread's workspace: until the
+    next call.
     """
-    object_yaw, oriented = _object_yaw(tracked)
-    known = (tracked.availability == AVAILABLE) & oriented
-    heading = np.where(known, object_yaw, prediction.heading)
-    start = np.where(known[:, None], tracked.state[:, cdr.ORIENTATION], quaternion_from_yaw(heading))
-    z = tracked.state[:, 2]
-
-    own = np.empty((1 + len(prediction.offset_s), 2, len(row)))  # at the predictor's times
-    own[0] = prediction.xy[row].T
-    own[1:] = prediction.paths[row, mode].transpose(1, 2, 0)
-    before, share = between(np.append(0.0, prediction.offset_s), at_s)
+    orientation = tracked.state[:, cdr.ORIENTATION]
+    known = (tracked.availability == AVAILABLE) & _oriented(orientation)
+    if not known.all():
+        orientation = np.where(known[:, None], orientation, quaternion_from_yaw(prediction.heading))
+    yaw = yaw_from_quaternion(orientation)
+    start = np.empty((len(tracked), 9))
+    start[:, :2] = prediction.xy
+    start[:, 2] = np.where(np.isfinite(tracked.state[:, 2]), tracked.state[:, 2], 0.0)
+    start[:, 3:7] = orientation
+    start[:, 7], start[:, 8] = np.cos(yaw), np.sin(yaw)
+    paths = prediction.paths.reshape(-1, *prediction.paths.shape[2:])
+    times = (
+        None
+        if _begins_with(prediction.offset_s, at_s[1:])
+        else between(np.append(0.0, prediction.offset_s), at_s)
+    )
 
     poses = _workspace(len(row), len(at_s), 7)
-    poses[:, :, 3:5] = 0.0
-    poses[:, 0, :2] = prediction.xy[row]
-    poses[:, 0, 3:] = start[row]
-    poses[:, :, 2] = np.where(np.isfinite(z), z, 0.0)[row, None]
-    course = Course(heading[row], own[0])
-    for step in range(1, len(at_s)):  # one by one: what is at hand stays in the cache
-        low = own[before[step]]
-        here = low + (own[before[step] + 1] - low) * share[step]
-        poses[:, step, 0], poses[:, step, 1] = here
-        poses[:, step, 5], poses[:, step, 6] = half_turn(*course.move(here))
+    for begin in range(0, len(row), _BLOCK):
+        some = slice(begin, begin + _BLOCK)
+        own, into = start.take(row[some], axis=0), poses[some]
+        points = np.empty((len(own), 1 + paths.shape[1], 2))
+        points[:, 0] = own[:, :2]
+        points[:, 1:] = paths.take(path[some], axis=0)
+        if times is None:
+            points = points[:, : len(at_s)]
+        else:
+            before, share = times
+            low = points.take(before, axis=1)
+            points = low + (points.take(before + 1, axis=1) - low) * share[:, None]
+        into[:, :, :2] = points
+        into[:, :, 2] = own[:, 2, None]
+        into[:, :, 3:5] = 0.0
+        into[:, 0, 3:] = own[:, 3:7]
+        along = courses(points, own[:, 7:])
+        into[:, 1:, 5], into[:, 1:, 6] = half_turn(along[..., 0], along[..., 1])
     return poses
+
+
+def _begins_with(offset_s: Float, wanted_s: Float) -> bool:
+    """Whether the first times are the wanted ones; to the nanosecond, as a message says them."""
+    first = offset_s[: len(wanted_s)]
+    return len(first) == len(wanted_s) and bool((np.abs(first - wanted_s) < 1 / NS_PER_S).all())
+
+
+def _starts(counts: Int) -> Int:
+    """(N+1,) where the items of each of N rows begin."""
+    start = np.zeros(len(counts) + 1, np.int64)
+    counts.cumsum(out=start[1:])
+    return start
 
 
 def _workspace(*shape: int) -> Float:

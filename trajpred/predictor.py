@@ -23,6 +23,11 @@ from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Source, Tra
 
 POSITION_MAX_M = 1e7
 """A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
+_MEMORY = np.dtype(
+    [(f.name, (column := getattr(Motion.empty(0), f.name)).dtype, column.shape[1:]) for f in fields(Motion)],
+    align=True,
+)
+"""One track's Motion in one piece, which the store fetches and keeps in one go."""
 STATE = "state of the model: "
 """Sets the model's own columns of the store apart from ours, whatever the model calls them."""
 
@@ -90,6 +95,7 @@ class Predictor:
         if model is not None:
             self._trained[[Label[name] for name in model.info.trained_classes]] = True
         self._frame_id: str | None = None
+        self._distinct: bytes | None = None  # the ids of a frame, lately, in which none was twice
         self._store = TrackStore(
             self._columns(),
             max_age_ns=round(self.config.max_age_s * NS_PER_S),
@@ -98,11 +104,7 @@ class Predictor:
         )
 
     def _columns(self) -> ColumnSpec:
-        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        blank = Motion.empty(0)
-        for f in fields(Motion):
-            array = getattr(blank, f.name)
-            columns[f.name] = (array.shape[1:], array.dtype)
+        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"motion": ((), _MEMORY)}
         if self.config.baseline == "kalman":
             columns["kalman_mean"] = ((4,), np.dtype(np.float64))
             columns["kalman_cov"] = ((3,), np.dtype(np.float64))
@@ -136,7 +138,11 @@ class Predictor:
         self.counts.frames += 1
         nothing = np.zeros(0, np.int64)
         source = np.full(len(frame), Source.BASELINE if self.model is None else Source.MODEL, np.uint8)
-        source[_duplicated(frame.ids)] = Source.DUPLICATE_ID
+        raw = frame.ids.tobytes()
+        if raw != self._distinct:
+            again = _duplicated(frame.ids)
+            source[again] = Source.DUPLICATE_ID
+            self._distinct = None if again.any() else raw
         source[~_usable(frame.xy)] = Source.INVALID_STATE
         tracked = np.flatnonzero(source <= Source.BASELINE)
         if self._move_time(frame) is Tick.LATE:
@@ -144,29 +150,33 @@ class Predictor:
             return _Taken(source, self._untracked(frame), nothing, None, nothing, None)
 
         slots = self._store.admit(frame.ids[tracked])
-        source[tracked[slots < 0]] = Source.OVER_CAPACITY
-        tracked, slots = tracked[slots >= 0], slots[slots >= 0]
+        if slots.min(initial=0) < 0:
+            source[tracked[slots < 0]] = Source.OVER_CAPACITY
+            tracked, slots = tracked[slots >= 0], slots[slots >= 0]
         before = self._store.load(slots, frame.stamp_ns)
-        seen = _observation(frame, tracked)
-        motion, steps = advance(_motion(before), seen)
-        after: dict[str, NDArray[Any]] = {f.name: getattr(motion, f.name) for f in fields(Motion)}
+        earlier, seen = _motion(before), _observation(frame, tracked)
+        motion, steps = advance(earlier, seen)
+        after: dict[str, NDArray[Any]] = {"motion": _packed(motion)}
         kalman = None
         if self.config.baseline == "kalman":
-            kalman = Kalman(before["kalman_mean"], before["kalman_cov"]).advance(_motion(before), seen)
+            kalman = Kalman(before["kalman_mean"], before["kalman_cov"]).advance(earlier, seen)
             after |= {"kalman_mean": kalman.mean, "kalman_cov": kalman.cov}
 
         forecast, select = None, nothing
         if self.model is not None:
             info = self.model.info
             grown = motion.count >= info.min_observations
-            trained = self._trained[frame.label[tracked]]
-            source[tracked[~grown]] = Source.TOO_NEW
-            source[tracked[~trained]] = Source.UNTRAINED_CLASS
-            select = np.flatnonzero(grown & trained) if decode else nothing
+            label = frame.label[tracked]
+            trained = self._trained[label]
+            answerable = grown & trained
+            if not answerable.all():
+                source[tracked[~grown]] = Source.TOO_NEW
+                source[tracked[~trained]] = Source.UNTRAINED_CLASS
+            select = answerable.nonzero()[0] if decode else nothing
             forecast, state = self.model.run(
                 steps[:, None],
                 np.ones((len(tracked), 1), bool),
-                frame.label[tracked],
+                label,
                 motion.speed,
                 {name: before[STATE + name] for name in info.state},
                 select,
@@ -179,7 +189,7 @@ class Predictor:
                 for part in state.values():
                     part[select[~sound]] = 0.0  # as if never seen, so that one fault does not last
                 select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
-        self._store.save(slots, frame.stamp_ns, before, after)
+        self._store.save(slots, frame.stamp_ns, after)
         if len(tracked) < len(frame):
             motion = _scatter(self._untracked(frame), tracked, motion)
         return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
@@ -255,7 +265,8 @@ class Predictor:
 
 def _in_map(forecast: Forecast, xy: Float, heading: Float) -> _Answer:
     """What was said in the own frames of M agents at xy (M, 2) m with this heading (M,)."""
-    paths = as_complex(forecast.paths) * np.exp(1j * heading)[:, None, None]
+    paths = as_complex(forecast.paths)
+    paths *= np.exp(1j * heading)[:, None, None]  # they came as float32: what is turned here is a copy
     paths += as_complex(xy)[:, None, None]
     weight = forecast.probability.astype(np.float64)
     weight /= weight.sum(axis=1, keepdims=True)
@@ -292,7 +303,15 @@ def _observation(frame: TrackFrame, rows: Int) -> Observation:
 
 
 def _motion(columns: Mapping[str, NDArray[Any]]) -> Motion:
-    return Motion(**{f.name: columns[f.name] for f in fields(Motion)})
+    return Motion(*(columns["motion"][name] for name in Motion.__slots__))
+
+
+def _packed(motion: Motion) -> NDArray[Any]:
+    """(N,) of _MEMORY."""
+    rows = np.empty(len(motion.stamp_ns), _MEMORY)
+    for name in Motion.__slots__:
+        rows[name] = getattr(motion, name)
+    return rows
 
 
 def _scatter(base: Motion, rows: Int, new: Motion) -> Motion:

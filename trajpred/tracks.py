@@ -1,8 +1,8 @@
 """The memory of the live path: which tracks are known, and what is kept of each.
 
 Rows of preallocated arrays, found by id through a sorted index; nothing here loops over tracks.
-The store keeps every row twice, as it is and as it was before the latest stamp, so that a repeated
-stamp replaces an observation instead of adding one.
+A slot has two rows, one as the track is and one as it was before the latest stamp, so that a repeated
+stamp replaces an observation instead of adding one. They take turns: nothing is copied from one to the other.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class TrackStore:
         self._slots = np.zeros(0, np.int64)  # slot of each of them
         self._free = np.zeros(0, np.int64)
         self._seen_ns = np.zeros(0, np.int64)
-        self._current = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
-        self._before = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
+        self._oldest_ns: int | None = None  # no track is known to be unseen for longer
+        self._row = np.zeros(0, np.int64)  # of each slot as it is now, 2 * slot or the next; the other: before
+        self._columns = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
+        self._found: tuple[bytes, Int] | None = None  # the ids last admitted and their slots
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -68,7 +70,10 @@ class TrackStore:
             self._now = stamp_ns
             return Tick.RESET
         self._now = stamp_ns
-        self._drop(stamp_ns - self._seen_ns[self._slots] > self._max_age_ns)
+        if len(self) and (self._oldest_ns is None or stamp_ns - self._oldest_ns > self._max_age_ns):
+            seen_ns = self._seen_ns[self._slots]
+            self._drop(stamp_ns - seen_ns > self._max_age_ns)
+            self._oldest_ns = int(seen_ns.min(where=stamp_ns - seen_ns <= self._max_age_ns, initial=stamp_ns))
         return Tick.ACCEPTED
 
     def admit(self, ids: Ids) -> Int:
@@ -76,12 +81,16 @@ class TrackStore:
 
         Room for new tracks is made by forgetting those unseen for longest, never one of `ids`.
         """
+        raw = ids.tobytes()
+        if self._found is not None and self._found[0] == raw:
+            return self._found[1]
         slots = self.find(ids)
         fresh = np.flatnonzero(slots < 0)
         if fresh.size:
             self._make_room(fresh.size, keep=slots[slots >= 0])
             fresh = fresh[: self._max_tracks - len(self)]
             slots[fresh] = self._allocate(ids[fresh])
+        self._found = raw, slots
         return slots
 
     def find(self, ids: Ids) -> Int:
@@ -93,22 +102,25 @@ class TrackStore:
 
     def load(self, slots: Int, stamp_ns: int) -> dict[str, NDArray[Any]]:
         """The rows of these slots as they were before stamp_ns."""
-        rows = {name: column.take(slots, axis=0) for name, column in self._current.items()}
-        repeated = np.flatnonzero(self._seen_ns[slots] == stamp_ns)
-        if repeated.size:
-            for name, column in self._before.items():
-                rows[name][repeated] = column[slots[repeated]]
-        return rows
+        rows = self._rows_before(slots, stamp_ns)
+        return {name: column.take(rows, axis=0) for name, column in self._columns.items()}
 
-    def save(self, slots: Int, stamp_ns: int, before: Columns, after: Columns) -> None:
-        """Keep the rows that `load` gave and what became of them at stamp_ns."""
-        for name, column in self._current.items():
-            self._before[name][slots] = before[name]
-            column[slots] = after[name]
+    def save(self, slots: Int, stamp_ns: int, after: Columns) -> None:
+        """Keep what became of the rows at stamp_ns, beside those that `load` gave."""
+        rows = self._rows_before(slots, stamp_ns) ^ 1
+        for name, column in self._columns.items():
+            column[rows] = after[name]
+        self._row[slots] = rows
         self._seen_ns[slots] = stamp_ns
+
+    def _rows_before(self, slots: Int, stamp_ns: int) -> Int:
+        """Where the slots are as they were before stamp_ns: in the other row if they were seen at it."""
+        rows: Int = self._row[slots] ^ (self._seen_ns[slots] == stamp_ns)
+        return rows
 
     def _drop(self, gone: Bool) -> None:
         if gone.any():
+            self._found = None
             self._free = np.concatenate([self._free, self._slots[gone]])
             self._ids, self._slots = self._ids[~gone], self._slots[~gone]
 
@@ -127,9 +139,9 @@ class TrackStore:
         if missing > 0:
             self._grow(missing)
         slots, self._free = self._free[: len(ids)], self._free[len(ids) :]
-        for columns in (self._current, self._before):
-            for column in columns.values():
-                column[slots] = np.zeros((), column.dtype)
+        for column in self._columns.values():
+            column[2 * slots] = column[2 * slots + 1] = np.zeros((), column.dtype)
+        self._row[slots] = 2 * slots
         self._seen_ns[slots] = self._now or 0
         all_ids, all_slots = np.concatenate([self._ids, ids]), np.concatenate([self._slots, slots])
         order = np.argsort(all_ids, kind="stable")
@@ -142,6 +154,7 @@ class TrackStore:
         more = max(missing, have, 64)
         self._free = np.concatenate([self._free, np.arange(have, have + more)])
         self._seen_ns = np.concatenate([self._seen_ns, np.zeros(more, np.int64)])
-        for columns in (self._current, self._before):
-            for name, column in columns.items():
-                columns[name] = np.concatenate([column, np.zeros((more, *column.shape[1:]), column.dtype)])
+        self._row = np.concatenate([self._row, np.zeros(more, np.int64)])
+        for name, column in self._columns.items():
+            blank = np.zeros((2 * more, *column.shape[1:]), column.dtype)
+            self._columns[name] = np.concatenate([column, blank])

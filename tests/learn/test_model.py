@@ -8,7 +8,7 @@ import torch
 from tests.learn.conftest import ENCODERS, small_model
 from trajpred.config import NeighbourConfig
 from trajpred.learn.data import make_batch
-from trajpred.learn.model import Attend, Recurrent
+from trajpred.learn.model import Attend, Recurrent, with_one
 
 
 def run(model, batch, **changes):
@@ -112,7 +112,7 @@ def test_attention_is_that_of_its_definition():
         value,
         torch.cat([torch.ones(7, 1, dtype=torch.bool), mask], dim=1)[:, None, None],
     )
-    torch.testing.assert_close(attend(query, members, mask), attend.out(found.flatten(1)))
+    torch.testing.assert_close(attend(query, with_one(members), mask), attend.out(found.flatten(1)))
 
 
 def test_neighbours_matter_only_where_the_mask_says_so(windows):

@@ -50,7 +50,7 @@ class Recurrent(nn.Module):
         """X (N, G) is the projected input; returns the next state."""
         h = state[0]
         if self.kind == "lstm":
-            i, f, g, o = (x + self.recur(h)).chunk(4, dim=-1)
+            i, f, g, o = torch.addmm(x, h, self.recur.weight.T).chunk(4, dim=-1)
             c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
             return torch.sigmoid(o) * torch.tanh(c), c
         if self.kind == "gru":
@@ -166,27 +166,37 @@ class Attend(nn.Module):
         self.out = nn.Linear(hidden, hidden)
 
     def forward(self, query: Tensor, members: Tensor, mask: Tensor) -> Tensor:
-        """(M, Q), (M, J, C), (M, J) bool -> (M, H).
+        """(M, Q), (M, J, C + 1) with a last feature of 1, (M, J) bool -> (M, H).
 
         Keys and values are linear in the members, so the query is taken to the members, and the weighted
-        sum of the members to the values: once per agent, not once per member. The bias of the keys goes to
-        the member "nothing" with the opposite sign, since the softmax ignores what all have in common, and
-        that of the values to the sum, since the weights sum to 1.
+        sum of the members to the values: once per agent, not once per member. Both are told from those of
+        "nothing", whose own score is therefore 0; the feature of 1 carries the difference of the biases.
         """
-        heads = (self.heads, -1)
-        # (heads, D, C) each
-        to_key, to_value = (part.unflatten(0, heads) for part in self.key_value.weight.chunk(2))
-        bias = self.key_value.bias.chunk(2)[1].unflatten(0, heads)
-        nothing = (self.nothing[0, 0] - self.key_value.bias).unflatten(0, (2, *heads))
-        q = self.query(query).unflatten(-1, heads)  # (M, heads, D)
-        asked = (q.transpose(0, 1) @ to_key).transpose(0, 1)  # (M, heads, C)
-        absent = -1e9 * (~mask[:, None]).to(q.dtype)
-        score = torch.cat([(q * nothing[0]).sum(-1, keepdim=True), asked @ members.mT + absent], dim=-1)
-        weight = torch.softmax(score / q.shape[-1] ** 0.5, dim=-1)  # (M, heads, 1 + J)
-        found = weight[..., 1:] @ members  # (M, heads, C)
-        value = (found.transpose(0, 1) @ to_value.mT).transpose(0, 1)  # (M, heads, D)
-        out: Tensor = self.out((value + weight[..., :1] * nothing[1] + bias).flatten(1))
+        heads, dim = self.heads, self.out.in_features // self.heads
+        nothing = self.nothing[0, 0]
+        off = (self.key_value.bias - nothing)[:, None]
+        # (heads, D, C + 1) each
+        to_key, to_value = torch.cat([self.key_value.weight, off], dim=1).unflatten(0, (2, heads, dim))
+        q = self.query(query).unflatten(-1, (heads, dim))
+        asked = (q.transpose(0, 1) @ (to_key * dim**-0.5)).transpose(0, 1)  # (M, heads, C + 1)
+        score = torch.where(mask[:, None], asked @ members.mT, -1e9)
+        weight = torch.softmax(nn.functional.pad(score, (0, 1)), dim=-1)[..., :-1]  # (M, heads, J)
+        found = weight @ members  # (M, heads, C + 1)
+        value = (found.transpose(0, 1) @ to_value.mT).transpose(0, 1).flatten(1)
+        out: Tensor = nn.functional.linear(
+            value, self.out.weight, self.out.bias + self.out.weight @ nothing.chunk(2)[1]
+        )
         return out
+
+
+def take_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """(N, C), (...) int64 -> (..., C), as a single node of an exported graph."""
+    return nn.functional.embedding(rows, table)
+
+
+def with_one(features: Tensor) -> Tensor:
+    """(..., C) -> (..., C + 1), the last of them 1."""
+    return nn.functional.pad(features, (0, 1), value=1.0)
 
 
 class Inputs(NamedTuple):
@@ -273,11 +283,12 @@ class TrajectoryModel(nn.Module):
 
     def encode(self, steps: Tensor, mask: Tensor, state: State) -> State:
         """Steps (N, T, F), mask (N, T); a masked step leaves its agent's state as it was."""
-        x = self.encoder.input((steps - self.mean) / self.std)
+        x = (steps - self.mean) / self.std
         if torch.compiler.is_exporting():
             # A loop over an unknown number of steps can only be exported as a scan.
             state, _ = scan(self._scan_step, state, (x.transpose(0, 1), mask.transpose(0, 1)), dim=0)
             return state
+        x = self.encoder.input(x)
         for step, present in zip(x.unbind(1), mask.unbind(1), strict=True):
             state = self._step(state, step, present)
         return state
@@ -289,30 +300,37 @@ class TrajectoryModel(nn.Module):
         )
 
     def _scan_step(self, state: State, step: tuple[Tensor, Tensor]) -> tuple[State, tuple[Tensor, ...]]:
-        return tuple(part.clone() for part in self._step(state, *step)), ()
+        x, mask = step
+        return tuple(part.clone() for part in self._step(state, self.encoder.input(x), mask)), ()
 
     def decode(self, given: Inputs, state: State) -> Futures:
         """The K futures of the selected agents, from the state of all N."""
         hidden = self.encoder.readout(state)  # (N, H)
         kind = self.label(given.label)  # (N, C)
-        select, speed = given.select, given.speed[given.select, None]
         agent = torch.cat([hidden, kind], dim=-1)  # (N, H + C)
-        context = torch.cat([agent.index_select(0, select), torch.log1p(speed)], dim=-1)
+        speed = take_rows(given.speed[:, None], given.select)
+        context = torch.cat([take_rows(agent, given.select), torch.log1p(speed)], dim=-1)
         parts = [context]
         if self.config.attention:
-            past, seen = state[-2][select], state[-1][select]
-            parts.append(self.recall(context, past, seen > 0))
+            past, seen = state[-2][given.select], state[-1][given.select]
+            parts.append(self.recall(context, with_one(past), seen > 0))
         if self.config.neighbours.count:
-            near = nn.functional.embedding(given.near_rows, agent)
-            members = torch.cat([near, given.near_relation], dim=-1)
+            near = take_rows(agent, given.near_rows)
+            members = torch.cat([near, with_one(given.near_relation)], dim=-1)
             parts.append(self.look(context, members, given.near_mask))
         trunk = self.trunk(torch.cat(parts, dim=-1))
-        numbers = self.anchors + self.residual(trunk).unflatten(-1, self.anchors.shape)  # (M, K, B)
-        scale = torch.sqrt(speed**2 + self.config.speed_floor_mps**2)[..., None]  # (M, 1, 1)
-        flat = (numbers @ self.basis.flatten(1)) * scale  # (M, K, S * 2)
+        scale = torch.sqrt(speed * speed + self.config.speed_floor_mps**2)  # (M, 1)
+        # The anchors come in as a bias, which an exported graph has ready.
+        bias = self.residual.bias + self.anchors.flatten()
+        numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)
+        flat = numbers.unflatten(-1, self.anchors.shape) @ self.basis.flatten(1)  # (M, K, S * 2)
         # Bounded: the exponential of what was never seen in training would be anything.
-        spread = torch.exp(self.log_spread(trunk).clamp(-6.0, 3.0).unflatten(-1, (self.config.modes, -1)))
-        return Futures(flat.unflatten(-1, self.basis.shape[1:]), self.logits(trunk), spread * scale + 0.01)
+        spread = torch.exp(self.log_spread(trunk).clamp(-6.0, 3.0)) * scale + 0.01
+        return Futures(
+            flat.unflatten(-1, self.basis.shape[1:]),
+            self.logits(trunk),
+            spread.unflatten(-1, (self.config.modes, -1)),
+        )
 
     def forward(self, given: Inputs, state: State) -> tuple[Futures, State]:
         """Encode, then decode the selected agents."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections.abc import Mapping
@@ -176,6 +177,9 @@ class PredictionNode(LifecycleNode):
         self._time = self.create_lifecycle_publisher(Float64, "~/debug/processing_time_ms", newest)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._timer = self.create_timer(1.0, self._diagnose, clock=self._steady)
+        # What is there now stays: the garbage collector need not look at it in the middle of a callback.
+        gc.collect()
+        gc.freeze()
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

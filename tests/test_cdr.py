@@ -31,8 +31,12 @@ def serialized(kind, message, little_endian=True):
     return bytes(typestore().serialize_cdr(made, made.__msgtype__, little_endian=little_endian))
 
 
-def sample(kind):
-    """A message of three objects with a bit of everything, that is not all alike."""
+MIXED, ALIKE = (0, 1, 2), (2, 2, 2)
+samples = pytest.mark.parametrize("numbers", [MIXED, ALIKE])
+
+
+def sample(kind, numbers=MIXED):
+    """A message of objects with a bit of everything: so many classes, points, paths, and poses in each."""
 
     def one(number):
         return {
@@ -51,7 +55,7 @@ def sample(kind):
             "dimensions": [4.0, 2.0, 1.5],
         }
 
-    message = {"sec": 17, "nanosec": 25, "frame_id": "map", "objects": [one(n) for n in range(3)]}
+    message = {"sec": 17, "nanosec": 25, "frame_id": "map", "objects": [one(n) for n in numbers]}
     return serialized(kind, message)
 
 
@@ -93,34 +97,38 @@ def test_many_alike_objects_are_read_like_few(kind):
 
 
 @kinds
+@samples
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview, lambda raw: memoryview(b"x" + raw)[1:]])
-def test_bytes_may_come_in_any_buffer(kind, form):
+def test_bytes_may_come_in_any_buffer(kind, numbers, form):
     read, write = KINDS[kind]
-    assert write(read(form(sample(kind)))) == sample(kind)
+    assert write(read(form(sample(kind, numbers)))) == sample(kind, numbers)
 
 
 @kinds
-def test_what_is_read_does_not_change_with_the_buffer(kind):
+@samples
+def test_what_is_read_does_not_change_with_the_buffer(kind, numbers):
     read, write = KINDS[kind]
-    raw = bytearray(sample(kind))
+    raw = bytearray(sample(kind, numbers))
     arrays = read(raw)
     raw[:] = bytes(len(raw))
-    assert write(arrays) == sample(kind)
+    assert write(arrays) == sample(kind, numbers)
 
 
 @kinds
-def test_filling_behind_the_message_is_allowed_up_to_seven_bytes(kind):
+@samples
+def test_filling_behind_the_message_is_allowed_up_to_seven_bytes(kind, numbers):
     read, write = KINDS[kind]
     for count in range(8):
-        assert write(read(sample(kind) + b"\xaa" * count)) == sample(kind)
-    with pytest.raises(InputError, match=f"byte {len(sample(kind))} of .*: 8 bytes too many"):
-        read(sample(kind) + bytes(8))
+        assert write(read(sample(kind, numbers) + b"\xaa" * count)) == sample(kind, numbers)
+    with pytest.raises(InputError, match=f"byte {len(sample(kind, numbers))} of .*: 8 bytes too many"):
+        read(sample(kind, numbers) + bytes(8))
 
 
 @kinds
-def test_a_message_cut_off_anywhere_is_an_input_error(kind):
+@samples
+def test_a_message_cut_off_anywhere_is_an_input_error(kind, numbers):
     read, _ = KINDS[kind]
-    raw = sample(kind)
+    raw = sample(kind, numbers)
     for end in range(len(raw)):
         with pytest.raises(InputError, match=f"not the bytes of autoware_perception_msgs/msg/{kind}Objects"):
             read(raw[:end])
@@ -173,8 +181,9 @@ def test_nanoseconds_above_a_second_are_carried(kind):
     assert KINDS[kind][0](header(b"map\0", nanosec=2_500_000_000, sec=1)).stamp_ns == 3_500_000_000
 
 
-def test_is_stationary_is_zero_or_one():
-    raw = bytearray(sample("Tracked"))
+@samples
+def test_is_stationary_is_zero_or_one(numbers):
+    raw = bytearray(sample("Tracked", numbers))
     # From the end: dimensions, two points, their number, a byte of padding, the type.
     place = len(raw) - 24 - 24 - 4 - 2 - 1
     assert raw[place] == 1
@@ -198,13 +207,14 @@ def test_a_length_that_does_not_fit_is_named(kind):
 
 
 @kinds
+@samples
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damaged_bytes_are_an_input_error_or_a_message_that_can_be_written(kind, data):
+def test_damaged_bytes_are_an_input_error_or_a_message_that_can_be_written(kind, numbers, data):
     read, write = KINDS[kind]
-    raw = bytearray(sample(kind))
+    raw = bytearray(sample(kind, numbers))
     for _ in range(data.draw(st.integers(1, 6))):
-        place = data.draw(st.integers(0, len(raw) - 1) | st.sampled_from(lengths_of(kind)))
+        place = data.draw(st.integers(0, len(raw) - 1) | st.sampled_from(lengths_of(kind, numbers)))
         raw[place] = data.draw(st.integers(0, 255) | st.sampled_from([0, 1, 2, 255]))
     if data.draw(st.booleans()):
         del raw[data.draw(st.integers(0, len(raw))) :]
@@ -215,21 +225,22 @@ def test_damaged_bytes_are_an_input_error_or_a_message_that_can_be_written(kind,
     assert_same(read(write(arrays, big_endian=True)), arrays)
 
 
-def lengths_of(kind):
+def lengths_of(kind, numbers):
     """The bytes of the sample in which a small number stands alone: lengths, most of them."""
-    raw = sample(kind)
+    raw = sample(kind, numbers)
     words = np.frombuffer(raw[: len(raw) // 4 * 4], "<u4")
     return (4 * np.flatnonzero(words < 8)).tolist()
 
 
 @kinds
-def test_lengths_that_lie_allocate_nothing(kind):
+@samples
+def test_lengths_that_lie_allocate_nothing(kind, numbers):
     """Each word that may be a length says that two thousand million items follow, or a few too many."""
     read, _ = KINDS[kind]
-    whole = sample(kind)
+    whole = sample(kind, numbers)
     tracemalloc.start()
     try:
-        for place in lengths_of(kind):
+        for place in lengths_of(kind, numbers):
             for lie in (b"\xff\xff\xff\x7f", b"\x30\0\0\0"):
                 raw = whole[:place] + lie + whole[place + 4 :]
                 tracemalloc.reset_peak()
@@ -266,9 +277,10 @@ def test_the_most_items_that_bytes_can_hold_take_a_small_multiple_of_them():
 
 
 @kinds
-def test_what_no_message_can_hold_is_an_input_error(kind):
+@samples
+def test_what_no_message_can_hold_is_an_input_error(kind, numbers):
     read, write = KINDS[kind]
-    arrays = read(sample(kind))
+    arrays = read(sample(kind, numbers))
     for change, complaint in (
         ({"stamp_ns": 2**31 * 10**9}, "stamp"),
         ({"stamp_ns": -(2**31) * 10**9 - 1}, "stamp"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import cmath
 import math
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trajpred import features
 from trajpred.features import (
     FEATURES,
     RELATION,
@@ -452,10 +454,17 @@ def standing_at(xy, heading=None, velocity=None):
     )
 
 
+@pytest.fixture(params=[0, 64], ids=["grid", "all_pairs"])
+def either_search(request, monkeypatch):
+    """Neighbours are sought in a grid, or among all pairs where agents are few: both must find the same."""
+    monkeypatch.setattr(features, "_FEW", request.param)
+
+
 def one_group(n):
     return np.zeros(n, np.int64)
 
 
+@pytest.mark.usefixtures("either_search")
 def test_what_an_agent_sees_of_its_neighbour_by_hand():
     # I face north at 1 m/s. Three metres north and four west of me somebody faces west at 2 m/s.
     motion = standing_at([[10, 20], [6, 23]], heading=[math.pi / 2, math.pi], velocity=[[0, 1], [-2, 0]])
@@ -496,6 +505,7 @@ def test_what_an_agent_sees_of_its_neighbour_by_hand():
     assert not near.rows[~near.mask].any()
 
 
+@pytest.mark.usefixtures("either_search")
 def test_the_nearest_are_taken_when_there_are_more_than_fit():
     motion = standing_at([[0, 0], [3, 0], [1, 0], [2, 0], [-4, 0]])
     near = neighbours(motion, one_group(5), np.array([0]), 2, 10.0)
@@ -503,6 +513,7 @@ def test_the_nearest_are_taken_when_there_are_more_than_fit():
     assert near.rows.tolist() == [[2, 3]]
 
 
+@pytest.mark.usefixtures("either_search")
 def test_those_who_are_equally_near_are_taken_in_order_of_their_rows():
     # All a metre away; a place further up or to the right comes with a lower row.
     motion = standing_at([[0, 1], [1, 0], [0, 0], [-1, 0], [0, -1]])
@@ -510,6 +521,7 @@ def test_those_who_are_equally_near_are_taken_in_order_of_their_rows():
     assert near.rows.tolist() == [[0, 1, 3]]
 
 
+@pytest.mark.usefixtures("either_search")
 @pytest.mark.parametrize("radius_m", [0.1, 1.0, 7.0, 10.0])
 @pytest.mark.parametrize("far_m", [1e2, 1e7])
 def test_who_is_exactly_at_the_radius_is_near(radius_m, far_m):
@@ -523,6 +535,7 @@ def test_who_is_exactly_at_the_radius_is_near(radius_m, far_m):
     )
 
 
+@pytest.mark.usefixtures("either_search")
 def test_agents_at_the_same_place_see_each_other_but_not_themselves():
     near = neighbours(standing_at([[5, 5], [5, 5]]), one_group(2), np.array([0, 1]), 3, 1.0)
     assert near.mask.sum(axis=1).tolist() == [1, 1]
@@ -580,20 +593,25 @@ def check_against_brute_force(xy, group, select, count, radius_m):
 def test_neighbours_are_those_of_brute_force(crowd):
     xy, group, select, count, radius_m = crowd
     assume(radius_m > 0)
-    check_against_brute_force(xy, group, select, count, radius_m)
+    for few in (0, len(xy)):  # in a grid, and among all pairs
+        with mock.patch.object(features, "_FEW", few):
+            check_against_brute_force(xy, group, select, count, radius_m)
 
 
+@pytest.mark.usefixtures("either_search")
 def test_groups_never_mix_at_a_radius_of_zero():
     # The groups lie over each other; nobody shares a place with one of his own group.
     xy = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     check_against_brute_force(xy, np.array([0, 0, 1, 1]), np.arange(4), 4, 0.0)
 
 
+@pytest.mark.usefixtures("either_search")
 def test_one_agent_far_away_does_not_blur_the_other_groups():
     xy = np.array([[0.0, 0.0], [1e20, 0.0], [0.0, 0.0], [500.0, 0.0], [3.0, 0.0]])
     check_against_brute_force(xy, np.array([0, 0, 1, 1, 1]), np.arange(5), 4, 10.0)
 
 
+@pytest.mark.usefixtures("either_search")
 def test_neighbours_in_map_coordinates_of_a_whole_country():
     # UTM-like offsets must not cost the distances their precision.
     rng = np.random.default_rng(3)

@@ -77,13 +77,13 @@ def test_yaw_survives_the_quaternion(angle):
 @given(st.floats(-np.pi, np.pi), st.floats(1e-3, 1e3))
 def test_half_a_turn_is_the_quaternion_without_the_angle(angle, length):
     x, y = length * np.cos(angle), length * np.sin(angle)
-    sine, cosine = half_turn(np.array(x), np.array(y))
+    sine, cosine = half_turn(np.array(complex(x, y)))
     np.testing.assert_allclose([0, 0, sine, cosine], quaternion_from_yaw(np.arctan2(y, x)), atol=2e-8)
 
 
 def test_half_turns_by_hand():
     """Ahead, left, right and back: 0, 45 and -45 degrees, and 90 on the side that the sign of y says."""
-    sine, cosine = half_turn(np.array([2.0, 0.0, 0.0, -3.0, -3.0]), np.array([0.0, 5.0, -5.0, 0.0, -0.0]))
+    sine, cosine = half_turn(np.array([2.0, 5.0j, -5.0j, complex(-3.0, 0.0), complex(-3.0, -0.0)]))
     half = np.sqrt(0.5)
     np.testing.assert_allclose(sine, [0, half, -half, 1, -1])
     np.testing.assert_allclose(cosine, [1, half, half, 0, 0], atol=1e-15)
@@ -146,6 +146,22 @@ def test_paths_of_several_agents_do_not_mix():
     paths[1, 0] = [10, 9]
     along = path_heading([0.5, -0.5], [[0, 0], [10, 10]], paths)
     np.testing.assert_allclose(along[..., 0], [[0.5, 0.0], [-np.pi / 2, np.arctan2(-10, -10)]])
+
+
+def test_headings_are_those_of_a_walk_step_by_step():
+    """Paths that drive, creep, stand, stop and start, each against the rule in plain words."""
+    rng = np.random.default_rng(4)
+    scale = rng.choice([0.0, 0.004, 0.03, 2.0], (40, 3, 12))
+    scale[:10], scale[10:20], scale[20:25, :, 4:] = 2.0, 0.004, 0.0
+    start, heading = rng.normal(size=(40, 2)), rng.uniform(-3, 3, 40)
+    paths = start[:, None, None] + (rng.uniform(-1, 1, (40, 3, 12, 2)) * scale[..., None]).cumsum(axis=2)
+    found = path_heading(heading, start, paths)
+    for row, mode in np.ndindex(40, 3):
+        renewed_at, along = start[row], heading[row]
+        for step, here in enumerate(paths[row, mode]):
+            if np.hypot(*(here - renewed_at)) >= 0.05:
+                along, renewed_at = np.arctan2(*(here - renewed_at)[::-1]), here
+            assert found[row, mode, step] == pytest.approx(along), (row, mode, step)
 
 
 def test_no_agents():

@@ -334,6 +334,20 @@ def test_label_is_the_most_probable_class_that_means_something(classes, label):
     assert decode_tracked(tracked(classes=classes))[0].label[0] == label
 
 
+def test_labels_of_objects_with_equally_many_classes_and_with_others():
+    bus, bicycle = ((Label.CAR, 0.2), (Label.BUS, 0.5)), ((Label.BICYCLE, 0.5), (Label.CAR, np.nan))
+    nothing = ((Label.CAR, np.nan), (Label.BUS, np.nan))
+    for many, labels in (
+        ((bus, bicycle, nothing), [Label.BUS, Label.BICYCLE, Label.UNKNOWN]),
+        ((bus, (), bicycle, nothing), [Label.BUS, Label.UNKNOWN, Label.BICYCLE, Label.UNKNOWN]),
+    ):
+        raw = header(len(many))
+        for classes in many:
+            put_state(raw, classes, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0), (1.0, 0.0)).put("B", AVAILABLE, 0)
+            put_shape(raw, 0, (4.0, 2.0, 1.5))
+        assert decode_tracked(raw.bytes())[0].label.tolist() == labels
+
+
 @pytest.mark.parametrize(
     ("shape", "known"),
     [
@@ -486,6 +500,12 @@ def test_beyond_the_predictors_horizon_a_path_goes_on_at_its_last_velocity():
     poses = poses_of(found[0])
     np.testing.assert_allclose(poses[:, :2], [[1, 2], [2, 2], [2, 4], [2, 6], [2, 8]])
     np.testing.assert_allclose(poses[:, 3], [0, 0, 90, 90, 90])
+
+
+def test_a_horizon_before_the_predictors_cuts_the_path():
+    points = [[2.0, 2.0], [3.0, 2.0], [4.0, 2.0]]
+    (path,) = paths_of(answer(tracked(), [[points]], 1.0, every(0.5, 1.0)))
+    np.testing.assert_array_equal(poses_of(path)[:, 0], [1, 2, 3])
 
 
 def test_by_default_there_is_a_pose_every_half_second_to_ten():

@@ -147,6 +147,21 @@ def test_a_full_store_never_forgets_a_track_of_the_same_frame():
     assert len(store) == 3
 
 
+def test_a_track_that_found_no_room_gets_it_when_there_is_some():
+    store = make_store(max_tracks=2, max_age_ns=100)
+    see(store, 0, [1, 2], [10, 20])
+    store.tick(60)
+    crowd = ids_from_int([2, 3, 4])
+    for _ in range(2):  # the same ids again are answered alike
+        slots = store.admit(crowd)
+        assert (slots >= 0).tolist() == [True, True, False]
+        store.save(slots[:2], 60, rows([21, 30]))
+    store.tick(170)  # all are forgotten
+    assert (store.admit(crowd) >= 0).tolist() == [True, True, False]
+    assert see(store, 280, [4], [40]) == [0]
+    assert see(store, 281, [4, 3], [41, 31]) == [40, 0]
+
+
 def test_more_tracks_at_once_than_the_store_may_hold():
     store = make_store(max_tracks=4)
     slots = store.admit(ids_from_int(range(10)))

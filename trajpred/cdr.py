@@ -215,14 +215,14 @@ def read_predicted(raw: Raw) -> PredictedObjects:
     stamp_ns, frame_id, count, at = walk.header(_PREDICTED_MIN)
     rows = _alike_rows(wire, at, count, walk.first_predicted(at))
     if rows is not None:
-        paths = rows["paths"].reshape(-1)
+        paths = rows["paths"]  # (N, K)
         return PredictedObjects(
             **_shared_of(rows, stamp_ns, frame_id),
-            path_start=_even_starts(count, rows["paths"].shape[1]),
-            pose_start=_even_starts(len(paths), paths["poses"].shape[1]),
+            path_start=_even_starts(count, paths.shape[1]),
+            pose_start=_even_starts(paths.size, paths["poses"].shape[2]),
             poses=paths["poses"].reshape(-1, 7),
-            time_step_ns=paths["sec"].astype(np.int64) * _NS_PER_S + paths["nanosec"],
-            confidence=paths["confidence"],
+            time_step_ns=(paths["sec"].astype(np.int64) * _NS_PER_S + paths["nanosec"]).reshape(-1),
+            confidence=paths["confidence"].reshape(-1),
         )
 
     start, classes, points = array("q"), array("q"), array("q")
@@ -558,7 +558,7 @@ class _Walk:
             paths = self.sequence(at, _EMPTY_PATH, "paths")
             poses = self.sequence(at + 4, _POSE, "poses") if paths else 0
             size = _EMPTY_PATH + _POSE * poses
-            if self.repeated(at + 4, size, paths) != paths:
+            if paths and self.repeated(at + 4, size, paths) < paths:
                 return None
             points = self.sequence(at + 8 + paths * size, _POINT, "footprint points")
         except InputError:
@@ -566,12 +566,14 @@ class _Walk:
         return _layout(classes, points, paths, poses)
 
     def repeated(self, at: int, size: int, most: int) -> int:
-        """Of at most so many items of one size, the first of them there, how many begin with its length."""
-        lengths = self._words[at >> 2 : (at + size * most) >> 2 : size >> 2].tolist()
-        same = lengths.count(lengths[0]) if lengths else 0
-        if same == len(lengths):
-            return same
-        return next(i for i, length in enumerate(lengths) if length != lengths[0])
+        """How many items of one size are behind each other, the first of them there, by their first word.
+
+        At most so many, and no more than there are bytes for, but for the first.
+        """
+        fits = max(1, min(most, (self.size - at) // size))
+        lengths = self._words[at >> 2 : (at + size * fits) >> 2 : size >> 2].tolist()
+        first = lengths[0]
+        return next((i for i, length in enumerate(lengths) if length != first), fits)
 
     def check(self, at: int, number: int) -> None:
         """Whether an object ends within the message."""

@@ -8,6 +8,7 @@ and single steps give the same numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -44,6 +45,8 @@ SPEED_TIME_S = 0.8
 SPEED_MAX_MPS = 1e3
 """No road user is faster: a larger displacement is a fault of the tracker, and is cut to this."""
 _STILL_MPS = 1e-6
+_FEW = 64
+"""Up to so many agents, all pairs are looked at: faster than a grid."""
 _CELLS = 2**20
 """The most cells along one axis of the grid in which neighbours are sought; their numbers fit in 64 bits."""
 
@@ -87,6 +90,12 @@ class Motion:
             speed=np.zeros(n),
             count=np.zeros(n, np.int64),
         )
+
+    @classmethod
+    def row_types(cls) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Field -> type and shape of one track's part of it."""
+        columns = {f.name: getattr(cls.empty(0), f.name) for f in fields(cls)}
+        return {name: (column.dtype, column.shape[1:]) for name, column in columns.items()}
 
     def where(self, mask: Bool, other: Motion) -> Motion:
         """Row by row: self where the mask is true, other elsewhere."""
@@ -140,25 +149,32 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
         speed=before.speed + settle * (speed_now - before.speed),
         count=before.count + 1,
     )
-    own = as_complex(velocity) * facing.conj()
-    tracker = np.where(seen.velocity_valid, as_complex(seen.velocity) * facing.conj(), 0.0)
-    features = np.stack(
-        [
+    back = facing.conj()
+    own, tracker = as_complex(velocity) * back, as_complex(seen.velocity) * back * seen.velocity_valid
+    features = _side_by_side(
+        (
             own.real,
             own.imag,
             np.sin(turn),
-            np.where(before.oriented, np.cos(turn), 0.0),
-            np.where(moved, elapsed, 0.0),
+            np.cos(turn) * before.oriented,
+            after.interval_s,
             moved,
             before.oriented,
             tracker.real,
             tracker.imag,
             seen.velocity_valid,
             seen.yaw_valid,
-        ],
-        axis=1,
+        )
     )
-    return after, features.astype(np.float32)
+    return after, features
+
+
+def _side_by_side(columns: Sequence[NDArray[Any]]) -> Float32:
+    """C arrays (N,) -> (N, C); np.stack would take three times as long for a few agents."""
+    table = np.empty((len(columns[0]), len(columns)), np.float32)
+    for i, column in enumerate(columns):
+        table[:, i] = column
+    return table
 
 
 def _tow(before: Motion, seen: Observation) -> tuple[Float, Complex, Float, Bool]:
@@ -188,11 +204,10 @@ def _tow(before: Motion, seen: Observation) -> tuple[Float, Complex, Float, Bool
 
 def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
     """(N,) rad/s between the middles of the last two displacements; 0 where there are not two."""
-    turning = (before.count > 1) & (_length(velocity) > _STILL_MPS) & (_length(before.velocity) > _STILL_MPS)
-    turn = wrap_angle(
-        np.arctan2(velocity[:, 1], velocity[:, 0]) - np.arctan2(before.velocity[:, 1], before.velocity[:, 0])
-    )
-    return np.where(turning, turn / (0.5 * (elapsed + before.interval_s)), 0.0)
+    now, last = as_complex(velocity), as_complex(before.velocity)
+    turning = (before.count > 1) & (np.abs(now) > _STILL_MPS) & (np.abs(last) > _STILL_MPS)
+    turn = now * last.conj()
+    return np.where(turning, np.arctan2(turn.imag, turn.real) / (0.5 * (elapsed + before.interval_s)), 0.0)
 
 
 def _capped(velocity: Float) -> Float:
@@ -270,12 +285,12 @@ def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: fl
     place, velocity, facing = as_complex(motion.xy), as_complex(motion.velocity), np.exp(1j * motion.heading)
     me, other, gap = _pairs(place, group, select, radius_m)
     # One row per agent, so that each is sorted by itself: equal gaps stay in order of `other`.
-    start = np.searchsorted(me, np.arange(m + 1))
-    column = np.arange(len(me)) - start[me]
-    gaps = np.full((m, column.max(initial=-1) + 1), np.inf)
-    gaps[me, column] = gap
-    nearest = np.argsort(gaps, axis=1, kind="stable")[:, :count]
-    me, rank = np.nonzero(np.arange(nearest.shape[1]) < np.diff(start)[:, None])
+    found = np.bincount(me, minlength=m)
+    start = found.cumsum() - found
+    gaps = np.full((m, found.max()), np.inf)
+    gaps[me, np.arange(len(me)) - start[me]] = gap
+    nearest = gaps.argsort(axis=1, kind="stable")[:, :count]
+    me, rank = (np.arange(nearest.shape[1]) < found[:, None]).nonzero()
     pair = start[me] + nearest[me, rank]
     other, gap = other[pair], gap[pair]
     rows[me, rank] = other
@@ -284,14 +299,21 @@ def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: fl
     to_me = facing[mine].conj()
     ahead, turn = (place[other] - place[mine]) * to_me, facing[other] * to_me
     drift = (velocity[other] - velocity[mine]) * to_me
-    relation[me, rank] = np.stack(
-        [ahead.real, ahead.imag, drift.real, drift.imag, turn.imag, turn.real, 1.0 / (1.0 + gap)], axis=1
-    )
+    parts = (ahead.real, ahead.imag, drift.real, drift.imag, turn.imag, turn.real, 1.0 / (1.0 + gap))
+    relation[me, rank] = _side_by_side(parts)
     return Neighbours(rows, mask, relation)
 
 
 def _pairs(place: Complex, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
     """All (row of select, other agent, distance) within the radius and the group, in this order."""
+    if len(place) <= _FEW:
+        gap = np.abs(place[select, None] - place)
+        near = gap <= radius_m
+        near[np.arange(len(select)), select] = False
+        if group.min() < group.max():
+            near &= group[select, None] == group
+        me, other = near.nonzero()
+        return me, other, gap[me, other]
     # A grid: a cell is no smaller than the radius, so that all who are near lie in the nine cells around.
     x, y = place.real - place.real.min(), place.imag - place.imag.min()
     size = max(radius_m * (1 + 1e-9), x.max() / _CELLS, y.max() / _CELLS, 1e-9)

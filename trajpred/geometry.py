@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from trajpred.types import Bool, Float
+from trajpred.types import Float
+
+Complex = NDArray[np.complex128]
+"""Points and vectors of the plane as x + iy."""
 
 
 def wrap_angle(angle: ArrayLike) -> Float:
@@ -44,16 +47,17 @@ def quaternion_from_yaw(yaw: ArrayLike) -> Float:
     return xyzw
 
 
-def half_turn(x: Float, y: Float) -> tuple[Float, Float]:
-    """Sine and cosine of half the angle of vectors (x, y) of any length but zero: z and w of a quaternion.
+def half_turn(vectors: Complex) -> tuple[Float, Float]:
+    """Sine and cosine of half the angle of vectors x + iy of any length but zero: z and w of a quaternion.
 
     Without the angle itself, which would take three trigonometric functions; to 1e-8.
     """
-    cosine = x / np.sqrt(x * x + y * y)
-    return np.copysign(np.sqrt(0.5 - 0.5 * cosine), y), np.sqrt(0.5 + 0.5 * cosine)
+    half_cosine = vectors.real / np.sqrt(_square(vectors))
+    half_cosine *= 0.5
+    return np.copysign(np.sqrt(0.5 - half_cosine), vectors.imag), np.sqrt(0.5 + half_cosine)
 
 
-def courses(points: Float, start: Float, min_move_m: float = 0.05) -> Float:
+def courses(points: Complex, start: Complex, min_move_m: float = 0.05) -> Complex:
     """The direction along paths that does not jitter where they hardly move.
 
     At each point it is the direction from the last place at which it was renewed, once that lies
@@ -61,46 +65,53 @@ def courses(points: Float, start: Float, min_move_m: float = 0.05) -> Float:
     start, and slow motion still turns it.
 
     Args:
-        points: (M, P, 2) m; the paths start at the first of each.
-        start: (M, 2), the direction there, as a vector of any length.
+        points: (M, P) x + iy in m, contiguous; a path starts at its first point.
+        start: (M,), the direction there, as a vector of any length but zero.
         min_move_m: What is not jitter.
 
     Returns:
-        (M, P-1, 2), the directions at all others, as vectors of any length.
+        (M, P), the directions as vectors of any length but zero.
     """
-    along = points[:, 1:] - points[:, :-1]  # where every step renews it, that is all
-    slow = np.flatnonzero(~_beyond(along, min_move_m).all(axis=1))
+    along = np.empty_like(points)
+    # Where every step renews the direction, it is that of the step. From one path to the next is no step,
+    # but in that place goes the start.
+    flat = points.reshape(-1)
+    np.subtract(flat[1:], flat[:-1], out=along.reshape(-1)[1:])
+    along[:, 0] = start
+    renewed = _square(along) >= min_move_m**2
+    renewed[:, 0] = True
+    slow = np.flatnonzero(~renewed.all(axis=1))
     if slow.size:
-        points, start = points[slow], start[slow]
-        found = np.empty((len(slow), along.shape[1], 2))
-        found[:] = start[:, None]  # where no point is far enough from the start, that is all
-        turning = np.flatnonzero(_beyond(points[:, 1:] - points[:, :1], min_move_m).any(axis=1))
-        if turning.size:
-            found[turning] = _walked(points[turning], start[turning], min_move_m)
-        along[slow] = found
+        turning = (_square(points[slow] - points[slow, :1]) >= min_move_m**2).any(axis=1)
+        standing, slow = slow[~turning], slow[turning]
+        along[standing] = start[standing, None]
+    if slow.size:
+        last = int(renewed[slow].all(axis=0).argmin()) - 1  # up to there all steps of all paths renew it
+        along[slow, last:] = _walked(points[slow, last:], along[slow, last], min_move_m)
     return along
 
 
-def _walked(points: Float, start: Float, min_move_m: float) -> Float:
+def _walked(points: Complex, start: Complex, min_move_m: float) -> Complex:
     """What `courses` says, step by step."""
-    steps = np.ascontiguousarray(points.transpose(1, 2, 0))  # (P, 2, M)
-    found = np.empty((len(steps) - 1, *steps.shape[1:]))
-    renewed_at, along = steps[0].copy(), start.T
-    for here, direction in zip(steps[1:], found, strict=True):
+    steps = points.T.copy()  # (P, M)
+    found = np.empty_like(steps)
+    found[0] = start
+    along, renewed_at = start.copy(), steps[0].copy()
+    for here, into in zip(steps[1:], found[1:], strict=True):
         way = here - renewed_at
-        square = way * way
-        moved = square[0] + square[1] >= min_move_m**2
-        direction[:] = along
-        np.copyto(direction, way, where=moved)
+        moved = np.abs(way) >= min_move_m
+        np.copyto(along, way, where=moved)
         np.copyto(renewed_at, here, where=moved)
-        along = direction
-    return found.transpose(2, 0, 1)
+        into[:] = along
+    return found.T
 
 
-def _beyond(vectors: Float, length: float) -> Bool:
-    """(...) whether (..., 2) are at least that long."""
-    square = vectors * vectors
-    return np.asarray(square[..., 0] + square[..., 1] >= length**2, bool)
+def _square(vectors: Complex) -> Float:
+    """(...) the squared lengths of vectors x + iy."""
+    x, y = vectors.real, vectors.imag
+    square: Float = x * x
+    square += y * y
+    return square
 
 
 def path_heading(
@@ -113,12 +124,12 @@ def path_heading(
     """
     paths, heading = np.asarray(paths, np.float64), np.asarray(start_heading, np.float64)
     n, k, steps, _ = paths.shape
-    points = np.empty((n, k, 1 + steps, 2))
-    points[:, :, 0] = np.asarray(start_xy, np.float64)[:, None]
-    points[:, :, 1:] = paths
-    start = np.stack([np.cos(heading), np.sin(heading)], axis=-1)
-    along = courses(points.reshape(-1, 1 + steps, 2), start.repeat(k, axis=0), min_move_m)
-    return np.arctan2(along[..., 1], along[..., 0]).reshape(n, k, steps)
+    points = np.empty((n, k, 1 + steps), np.complex128)
+    points.real[..., 0], points.imag[..., 0] = np.asarray(start_xy, np.float64).T[..., None]
+    points.real[..., 1:], points.imag[..., 1:] = paths[..., 0], paths[..., 1]
+    start = np.exp(1j * heading).repeat(k)
+    along = courses(points.reshape(n * k, 1 + steps), start, min_move_m)[:, 1:]
+    return np.arctan2(along.imag, along.real).reshape(n, k, steps)
 
 
 def central_path(paths: ArrayLike, probability: ArrayLike) -> Float:

@@ -48,7 +48,7 @@ PATHS_READ_MAX = 100
 _WORKSPACE_MAX = 2**21  # numbers, 16 MiB
 _thread = threading.local()
 
-_BLOCK = 256  # paths at a time, so that what is at hand stays in the cache
+_BLOCK = 512  # paths at a time, whose poses stay in the cache
 _SHARED = [field.name for field in fields(cdr.Objects)]
 
 _IDENTITY = (0.0, 0.0, 0.0, 1.0)
@@ -139,21 +139,17 @@ def encode_predicted(tracked: cdr.TrackedObjects, prediction: Prediction, output
     if len(prediction) != len(tracked):
         raise ValueError(f"{len(prediction)} predictions for {len(tracked)} objects")
     steps = steps_by_label(output)
+    one_horizon = bool((steps == steps[0]).all())
     path, share, path_start = _best_modes(prediction)
     row = path // prediction.mode_valid.shape[1]
-    lengths = None if (steps == steps[0]).all() else 1 + steps[_most_probable(tracked)[row]]
-    longest = 1 + int(steps[0]) if lengths is None else int(lengths.max(initial=1))
-    poses = _poses(tracked, prediction, row, path, output.step_s * np.arange(longest))
-    if lengths is None:
-        pose_start = longest * np.arange(len(row) + 1)
-    else:
-        pose_start = _starts(lengths)
-        poses = poses[np.arange(longest) < lengths[:, None]]
+    lengths = 1 + (steps[:1].repeat(len(row)) if one_horizon else steps[_most_probable(tracked)[row]])
+    number = np.arange(lengths.max(initial=1))
+    poses = _poses(tracked, prediction, row, path, np.multiply(output.step_s, number, dtype=np.float64))
     predicted = cdr.PredictedObjects(
         **{name: getattr(tracked, name) for name in _SHARED},
         path_start=path_start,
-        pose_start=pose_start,
-        poses=poses.reshape(-1, 7),
+        pose_start=_starts(lengths),
+        poses=poses.reshape(-1, 7) if one_horizon else poses[number < lengths[:, None]],
         time_step_ns=np.full(len(row), round(output.step_s * NS_PER_S)),
         confidence=share.astype(np.float32),
     )
@@ -285,12 +281,18 @@ def _motion(tracked: cdr.TrackedObjects) -> tuple[Float, Bool, Float, Bool]:
 
 def _sane(values: Float) -> Bool:
     """(N,) whether all of (N, C) are finite, and not so large that reckoning with them overflows."""
-    return np.asarray(np.abs(values).max(axis=1) < 1e9, bool)
+    return np.asarray(_largest(values) < 1e9, bool)
+
+
+def _largest(values: Float) -> Float:
+    """(N,) the largest absolute value of each of (N, C), which are few; NaN if one is."""
+    largest: Float = np.abs(values.T, order="C").max(axis=0)  # column by column: C is too short to be a loop
+    return largest
 
 
 def _oriented(xyzw: Float) -> Bool:
     """(N,) whether (N, 4) is an orientation; of any length but zero."""
-    largest = np.abs(xyzw).max(axis=1)
+    largest = _largest(xyzw)
     return np.asarray((largest < 1e9) & (largest > 1e-6), bool)
 
 
@@ -301,9 +303,9 @@ def _most_probable(objects: cdr.Objects) -> cdr.Bytes:
     if not len(probability):
         return label
     counts = start[1:] - start[:-1]
+    some: Int | slice
     if (counts == counts[0]).all():
-        some = slice(None)
-        table = probability.reshape(n, -1)
+        some, table = slice(None), probability.reshape(n, -1)
         best = start[:-1] + (table == np.fmax.reduce(table, axis=1)[:, None]).argmax(axis=1)
     else:
         some = np.flatnonzero(counts)
@@ -341,38 +343,31 @@ def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, row: Int, path: 
     known = (tracked.availability == AVAILABLE) & _oriented(orientation)
     if not known.all():
         orientation = np.where(known[:, None], orientation, quaternion_from_yaw(prediction.heading))
-    yaw = yaw_from_quaternion(orientation)
-    start = np.empty((len(tracked), 9))
-    start[:, :2] = prediction.xy
-    start[:, 2] = np.where(np.isfinite(tracked.state[:, 2]), tracked.state[:, 2], 0.0)
-    start[:, 3:7] = orientation
-    start[:, 7], start[:, 8] = np.cos(yaw), np.sin(yaw)
-    paths = prediction.paths.reshape(-1, *prediction.paths.shape[2:])
-    times = (
-        None
-        if _begins_with(prediction.offset_s, at_s[1:])
-        else between(np.append(0.0, prediction.offset_s), at_s)
-    )
+    z = tracked.state[:, 2]
+    z = np.where(np.isfinite(z), z, 0.0)
+    ahead = np.exp(1j * yaw_from_quaternion(orientation))
+
+    paths = np.ascontiguousarray(prediction.paths).view(np.complex128)  # (N, K, T, 1), x + iy
+    points = np.empty((len(row), 1 + paths.shape[2]), np.complex128)
+    points[:, 0] = np.ascontiguousarray(prediction.xy).view(np.complex128)[:, 0].take(row)
+    points[:, 1:] = paths.reshape(-1, paths.shape[2]).take(path, axis=0)
+    if not _begins_with(prediction.offset_s, at_s[1:]):
+        before, share = between(np.append(0.0, prediction.offset_s), at_s)
+        low = points.take(before, axis=1)
+        points = low + (points.take(before + 1, axis=1) - low) * share
+    elif len(at_s) < points.shape[1]:
+        points = points[:, : len(at_s)].copy()
+    along = courses(points, ahead.take(row))
 
     poses = _workspace(len(row), len(at_s), 7)
     for begin in range(0, len(row), _BLOCK):
         some = slice(begin, begin + _BLOCK)
-        own, into = start.take(row[some], axis=0), poses[some]
-        points = np.empty((len(own), 1 + paths.shape[1], 2))
-        points[:, 0] = own[:, :2]
-        points[:, 1:] = paths.take(path[some], axis=0)
-        if times is None:
-            points = points[:, : len(at_s)]
-        else:
-            before, share = times
-            low = points.take(before, axis=1)
-            points = low + (points.take(before + 1, axis=1) - low) * share[:, None]
-        into[:, :, :2] = points
-        into[:, :, 2] = own[:, 2, None]
-        into[:, :, 3:5] = 0.0
-        into[:, 0, 3:] = own[:, 3:7]
-        along = courses(points, own[:, 7:])
-        into[:, 1:, 5], into[:, 1:, 6] = half_turn(along[..., 0], along[..., 1])
+        into = poses[some]
+        into[:, :, 0], into[:, :, 1] = points[some].real, points[some].imag
+        into[:, :, 2] = z.take(row[some])[:, None]
+        into[:, :, 3] = into[:, :, 4] = 0.0
+        into[:, :, 5], into[:, :, 6] = half_turn(along[some])
+        into[:, 0, 3:] = orientation.take(row[some], axis=0)
     return poses
 
 

@@ -23,10 +23,7 @@ from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Source, Tra
 
 POSITION_MAX_M = 1e7
 """A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
-_MEMORY = np.dtype(
-    [(f.name, (column := getattr(Motion.empty(0), f.name)).dtype, column.shape[1:]) for f in fields(Motion)],
-    align=True,
-)
+_MEMORY = np.dtype([(name, *kind) for name, kind in Motion.row_types().items()], align=True)
 """One track's Motion in one piece, which the store fetches and keeps in one go."""
 STATE = "state of the model: "
 """Sets the model's own columns of the store apart from ours, whatever the model calls them."""
@@ -43,8 +40,9 @@ class Counts:
 
     def add(self, source: NDArray[np.uint8]) -> None:
         """Count the answers of one prediction, by who made them."""
-        share = np.bincount(source)
-        self.answers.update({Source(int(value)): int(share[value]) for value in np.flatnonzero(share)})
+        for value, share in enumerate(np.bincount(source).tolist()):
+            if share:
+                self.answers[Source(value)] += share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,14 +290,8 @@ def _observation(frame: TrackFrame, rows: Int) -> Observation:
     yaw, velocity = frame.yaw[rows], frame.velocity[rows]
     yaw_valid = frame.yaw_valid[rows] & np.isfinite(yaw)
     velocity_valid = frame.velocity_valid[rows] & (np.abs(velocity) <= SPEED_MAX_MPS).all(axis=1)
-    return Observation(
-        frame.stamp_ns,
-        frame.xy[rows],
-        np.where(yaw_valid, yaw, 0.0),
-        yaw_valid,
-        np.where(velocity_valid[:, None], velocity, 0.0),
-        velocity_valid,
-    )
+    yaw[~yaw_valid], velocity[~velocity_valid] = 0.0, 0.0
+    return Observation(frame.stamp_ns, frame.xy[rows], yaw, yaw_valid, velocity, velocity_valid)
 
 
 def _motion(columns: Mapping[str, NDArray[Any]]) -> Motion:

@@ -49,7 +49,7 @@ class TrackStore:
         self._free = np.zeros(0, np.int64)
         self._seen_ns = np.zeros(0, np.int64)
         self._oldest_ns: int | None = None  # no track is known to be unseen for longer
-        self._row = np.zeros(0, np.int64)  # of each slot as it is now, 2 * slot or the next; the other: before
+        self._row = np.zeros(0, np.int64)  # of each slot as it is: 2 * slot, or the next; before: the other
         self._columns = {k: np.zeros((0, *shape), dtype) for k, (shape, dtype) in self._spec.items()}
         self._found: tuple[bytes, Int] | None = None  # the ids last admitted and their slots
 

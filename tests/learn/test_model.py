@@ -87,10 +87,10 @@ def test_window_mlp_forgets_what_left_its_window(windows):
 
 def test_attention_sees_past_states_and_nobody_is_allowed():
     attend = Attend(query=6, member=5, hidden=8)
-    query, members = torch.randn(2, 6), torch.randn(2, 3, 5)
+    query, members = torch.randn(2, 6), with_one(torch.randn(2, 3, 5))
     nobody = torch.zeros(2, 3, dtype=torch.bool)
     alone = attend(query, members, nobody)
-    torch.testing.assert_close(alone, attend(query, torch.randn(2, 3, 5), nobody))
+    torch.testing.assert_close(alone, attend(query, with_one(torch.randn(2, 3, 5)), nobody))
     assert torch.isfinite(alone).all()
     some = torch.tensor([[True, False, False], [False, True, False]])
     hidden_changed = members.clone()

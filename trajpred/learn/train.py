@@ -6,10 +6,8 @@ validation score, averaged weights) and the log.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
-import sys
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -30,6 +28,7 @@ from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.data import Batch, Batches, fit_grid
 from trajpred.learn.losses import distances, losses
 from trajpred.learn.model import Futures, TrajectoryModel
+from trajpred.memory import keep_freed_memory
 from trajpred.types import Label
 from trajpred.windows import Windows
 
@@ -236,13 +235,7 @@ def _prepare(config: TrainingConfig) -> None:
         "LeafSpec",
     ):
         warnings.filterwarnings("ignore", message=f".*{known}.*")
-    if sys.platform == "linux":
-        # Training frees and takes megabytes at each step; glibc would hand them back to the kernel
-        # each time, and touching fresh pages took a third of the step. M_MMAP_THRESHOLD, M_TRIM_THRESHOLD.
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-3, 1 << 30)
-            libc.mallopt(-1, 1 << 30)
+    keep_freed_memory()
 
 
 def _logger(config: TrainingConfig, out: Path) -> Logger:

@@ -24,6 +24,7 @@ from trajpred.baselines import BaselineName
 from trajpred.cdr import read_predicted
 from trajpred.config import NS_PER_S, HorizonConfig, OutputConfig, PredictorConfig
 from trajpred.errors import ArtefactError, InputError
+from trajpred.memory import keep_freed_memory
 from trajpred.messages import decode_tracked, encode_predicted, encode_tracked, frame_of, steps_by_label
 from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel, Provider
@@ -152,6 +153,7 @@ class PredictionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model, and announce the outputs."""
+        keep_freed_memory()
         config = _predictor_config(self._values)
         try:
             model, self._degraded = self._load(config), ""

@@ -91,6 +91,12 @@ class Stage:
                 raise AssertionError(f"nothing after {seconds:g} s: {what}\n{told}")
             self.executor.spin_once(timeout_sec=0.05)
 
+    def spin_for(self, seconds: float) -> None:
+        """Spin the test's node for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.05)
+
     def close(self) -> None:
         for process in self.processes:
             if process.alive():

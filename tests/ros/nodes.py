@@ -31,6 +31,8 @@ class Talk:
             lambda: self.publisher.get_subscription_count() and stage.node.count_publishers(OUTPUT),
             what="the node's topics",
         )
+        # That the node knows this subscription, too, cannot be asked.
+        stage.spin_for(0.5)
 
     def ask(self, frame: TrackFrame | bytes) -> Prediction:
         """The answer to one message."""

@@ -101,6 +101,8 @@ PARAMETERS = (
     ),
 )
 
+SETTLED_S = 0.5  # whom this node has found may find it a little later; that cannot be asked
+
 
 @dataclass(slots=True)
 class Sender:
@@ -399,6 +401,8 @@ class ReplayNode(Node):
             time.sleep(0.01)
         if alone and self._values["wait_for_subscribers"]:
             self.get_logger().warning(f"playing to nobody on {', '.join(alone)}")
+        elif self._values["wait_for_subscribers"]:
+            time.sleep(SETTLED_S)
 
     def _without_listener(self) -> list[str]:
         alone = [

@@ -37,7 +37,8 @@ WINDOW_COUNT, WINDOW_BYTES = 1000, 64_000_000
 SWITCH_INTERVAL_S = 0.0005
 AFTER_THE_LAST_S = 0.2
 LONGEST_WAIT_S = 0.1
-"""The thread that plays looks at least so often whether it shall end."""
+NEAR_S, SLICE_S = 0.004, 0.0003
+"""A core that sleeps may wake late: what is due so soon is waited for in slices, which keep it awake."""
 
 PARAMETERS = (
     Parameter("log", "", "The recorded log: a rosbag2 folder, or one .mcap or .db3 file.", when="start"),
@@ -329,7 +330,7 @@ class ReplayNode(Node):
                     if wake_ns is not None:
                         wait_s = min(wait_s, (wake_ns - time.monotonic_ns()) / NS_PER_S)
                     if wait_s > 0:
-                        self._changed.wait(wait_s)
+                        self._changed.wait(wait_s - NEAR_S if wait_s > NEAR_S else min(wait_s, SLICE_S))
                 self._warn_of_missing_answers()
             if unacknowledged is not None:
                 self._wait_for_acknowledgement(unacknowledged)

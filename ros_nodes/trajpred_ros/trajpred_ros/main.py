@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -69,17 +70,21 @@ def _spin(kind: Any, topics: dict[str, str]) -> int:
     # The first rule that fits a name wins, so the user's own come first.
     rules = [word for name, topic in topics.items() for word in ("-r", f"{name}:={topic}")]
     rclpy.init(args=[*sys.argv, *(["--ros-args", *rules] if rules else [])])
-    node = None
+    executor, node = SingleThreadedExecutor(), None
     try:
         node = kind()
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
         pass
     finally:
+        executor.shutdown()
         if node is not None:
             node.destroy_node()
+        # What rclpy holds of the middleware has to go while the middleware is there, not when Python ends.
+        del node, executor
+        gc.unfreeze()
+        gc.collect()
         rclpy.try_shutdown()
     return 0
 

@@ -21,11 +21,11 @@ from geometry_msgs.msg import Pose
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from trajpred_ros.diagnostics import Stages
 
 from trajpred.geometry import path_heading, quaternion_from_yaw, yaw_from_quaternion
 from trajpred.predictor import Predictor
 from trajpred.types import Label, Prediction, TrackFrame, ids_from_bytes
+from trajpred_ros.diagnostics import Stages
 
 
 class PlainNode(Node):

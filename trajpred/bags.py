@@ -31,7 +31,7 @@ else:
 _SINGLE_FILES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
 
 # What rosbags' parsers are seen to raise on damaged files, by its own name or not.
-_DAMAGE = (
+DAMAGE = (
     ReaderError,
     apsw.Error,
     ZstdError,
@@ -71,11 +71,7 @@ def read_raw(
     itself; topic names one of several. Raises InputError for what is not a log or is damaged, with
     the number of the message (from 0) that cannot be read, and if there is no such topic, or several.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such log")
-    for file in path.glob("*.db3") if path.is_dir() else [path]:
-        if file.suffix == ".db3":
-            _check_whole(file)
+    check_log(path)
     place = ""
     try:
         with Reader(path) as reader:
@@ -86,12 +82,26 @@ def read_raw(
                 for number, (connection, stamp_ns, raw) in enumerate(messages):
                     yield connection.topic, stamp_ns, bytes(raw)
                     place = f"message {number + 1}: "
-    except _DAMAGE as error:
-        why = str(error).rstrip(".") or type(error).__name__
-        raise InputError(
-            f"{path}: {place}not a rosbag2 log, or a damaged one: {why} "
-            "(a recording that was cut off: `mcap recover` or `ros2 bag reindex` may mend it)"
-        ) from error
+    except DAMAGE as error:
+        raise damaged(path, place, error) from error
+
+
+def check_log(path: Path) -> None:
+    """Raises InputError if there is nothing at this path, or an sqlite file of it was cut off."""
+    if not path.exists():
+        raise InputError(f"{path}: no such log")
+    for file in path.glob("*.db3") if path.is_dir() else [path]:
+        if file.suffix == ".db3":
+            _check_whole(file)
+
+
+def damaged(path: Path, place: str, error: BaseException) -> InputError:
+    """What a user is told where reading a log raised one of DAMAGE; place: where, or empty."""
+    why = str(error).rstrip(".") or type(error).__name__
+    return InputError(
+        f"{path}: {place}not a rosbag2 log, or a damaged one: {why} "
+        "(a recording that was cut off: `mcap recover` or `ros2 bag reindex` may mend it)"
+    )
 
 
 def _choose(path: Path, connections: list[Connection], topic: str | None, msgtype: str) -> list[Connection]:

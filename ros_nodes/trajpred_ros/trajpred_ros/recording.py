@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import Reader
 
-from trajpred.bags import _DAMAGE, _check_whole
+from trajpred.bags import DAMAGE, check_log, damaged
 from trajpred.errors import InputError
 from trajpred_ros.player import Message
 
@@ -35,11 +35,7 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.exists():
-            raise InputError(f"{path}: no such log")
-        for file in path.glob("*.db3") if path.is_dir() else [path]:
-            if file.suffix == ".db3":
-                _check_whole(file)
+        check_log(path)
         with self._understood(""):
             self._reader = Reader(path)
             self._reader.open()
@@ -88,12 +84,8 @@ class Recording:
     def _understood(self, place: str) -> Iterator[None]:
         try:
             yield
-        except _DAMAGE as error:
-            why = str(error).rstrip(".") or type(error).__name__
-            raise InputError(
-                f"{self.path}: {place}not a rosbag2 log, or a damaged one: {why} "
-                "(a recording that was cut off: `mcap recover` or `ros2 bag reindex` may mend it)"
-            ) from error
+        except DAMAGE as error:
+            raise damaged(self.path, place, error) from error
 
 
 class ReadAhead:

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first call of a compiled function compiles it; how long an example takes is no matter for a test.
+settings.register_profile("trajpred", deadline=None)
+settings.load_profile("trajpred")
 
 
 @pytest.fixture(scope="session")

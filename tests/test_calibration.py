@@ -93,7 +93,7 @@ def test_a_point_far_from_every_mode_is_outside_of_every_region(far):
     assert share == pytest.approx(1.0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_region_agrees_with_many_random_samples(modes, seed):
     rng = np.random.default_rng(seed)

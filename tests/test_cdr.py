@@ -68,7 +68,7 @@ def assert_same(left, right):
 
 
 @kinds
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(message=messages)
 def test_any_message_in_both_byte_orders_is_read_and_written_as_another_serializer_does(kind, message):
     read, write = KINDS[kind]
@@ -208,7 +208,7 @@ def test_a_length_that_does_not_fit_is_named(kind):
 
 @kinds
 @samples
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_damaged_bytes_are_an_input_error_or_a_message_that_can_be_written(kind, numbers, data):
     read, write = KINDS[kind]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import cmath
 import math
-from dataclasses import replace
-from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trajpred import features
 from trajpred.features import (
     FEATURES,
+    MOTION,
     RELATION,
     SPEED_TIME_S,
     TOW_M,
@@ -342,7 +340,7 @@ def in_plain_motion(arguments):
     return ((length == 0) | (length > 1e-4)).all() and ((told == 0) | (told > 1e-4)).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tracks)
 def test_the_features_are_those_of_the_slow_reference(arguments):
     expected, heading, margin, _ = slow_history(arguments)
@@ -355,7 +353,7 @@ def test_the_features_are_those_of_the_slow_reference(arguments):
         assert apart(history.motion.heading[0], heading) < 1e-6
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tracks)
 def test_folding_a_history_is_advancing_tick_by_tick(arguments):
     history = fold(**arguments)
@@ -363,13 +361,13 @@ def test_folding_a_history_is_advancing_tick_by_tick(arguments):
     for t in np.flatnonzero(arguments["valid"][0]):
         motion, step = step_of(motion, arguments, t)
         np.testing.assert_array_equal(history.steps[0, t], step[0])
-    for name in Motion.__slots__:
+    for name in MOTION.names:
         np.testing.assert_array_equal(getattr(history.motion, name), getattr(motion, name))
     np.testing.assert_array_equal(history.mask, arguments["valid"])
     assert not history.steps[~arguments["valid"]].any()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(tracks, min_size=2, max_size=4))
 def test_tracks_folded_together_do_not_touch_each_other(several):
     steps = min(len(one["stamp_ns"]) for one in several)
@@ -386,7 +384,7 @@ angles = st.floats(-math.pi, math.pi)
 shifts = st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tracks, angles, shifts)
 def test_turning_and_moving_the_whole_track_changes_no_feature(arguments, angle, shift):
     assume(in_plain_motion(arguments))
@@ -444,27 +442,19 @@ def test_frames_broadcast_over_paths():
 
 def standing_at(xy, heading=None, velocity=None):
     xy = np.asarray(xy, float)
-    return replace(
-        Motion.empty(len(xy)),
-        xy=xy,
-        heading=np.zeros(len(xy)) if heading is None else np.asarray(heading, float),
-        velocity=np.zeros((len(xy), 2)) if velocity is None else np.asarray(velocity, float),
-        oriented=np.ones(len(xy), bool),
-        count=np.full(len(xy), 2),
-    )
-
-
-@pytest.fixture(params=[0, 64], ids=["grid", "all_pairs"])
-def either_search(request, monkeypatch):
-    """Neighbours are sought in a grid, or among all pairs where agents are few: both must find the same."""
-    monkeypatch.setattr(features, "_FEW", request.param)
+    motion = Motion.empty(len(xy))
+    motion.xy[:] = xy
+    motion.heading[:] = 0.0 if heading is None else heading
+    motion.velocity[:] = 0.0 if velocity is None else velocity
+    motion.oriented[:] = True
+    motion.count[:] = 2
+    return motion
 
 
 def one_group(n):
     return np.zeros(n, np.int64)
 
 
-@pytest.mark.usefixtures("either_search")
 def test_what_an_agent_sees_of_its_neighbour_by_hand():
     # I face north at 1 m/s. Three metres north and four west of me somebody faces west at 2 m/s.
     motion = standing_at([[10, 20], [6, 23]], heading=[math.pi / 2, math.pi], velocity=[[0, 1], [-2, 0]])
@@ -505,7 +495,6 @@ def test_what_an_agent_sees_of_its_neighbour_by_hand():
     assert not near.rows[~near.mask].any()
 
 
-@pytest.mark.usefixtures("either_search")
 def test_the_nearest_are_taken_when_there_are_more_than_fit():
     motion = standing_at([[0, 0], [3, 0], [1, 0], [2, 0], [-4, 0]])
     near = neighbours(motion, one_group(5), np.array([0]), 2, 10.0)
@@ -513,7 +502,6 @@ def test_the_nearest_are_taken_when_there_are_more_than_fit():
     assert near.rows.tolist() == [[2, 3]]
 
 
-@pytest.mark.usefixtures("either_search")
 def test_those_who_are_equally_near_are_taken_in_order_of_their_rows():
     # All a metre away; a place further up or to the right comes with a lower row.
     motion = standing_at([[0, 1], [1, 0], [0, 0], [-1, 0], [0, -1]])
@@ -521,7 +509,6 @@ def test_those_who_are_equally_near_are_taken_in_order_of_their_rows():
     assert near.rows.tolist() == [[0, 1, 3]]
 
 
-@pytest.mark.usefixtures("either_search")
 @pytest.mark.parametrize("radius_m", [0.1, 1.0, 7.0, 10.0])
 @pytest.mark.parametrize("far_m", [1e2, 1e7])
 def test_who_is_exactly_at_the_radius_is_near(radius_m, far_m):
@@ -535,7 +522,6 @@ def test_who_is_exactly_at_the_radius_is_near(radius_m, far_m):
     )
 
 
-@pytest.mark.usefixtures("either_search")
 def test_agents_at_the_same_place_see_each_other_but_not_themselves():
     near = neighbours(standing_at([[5, 5], [5, 5]]), one_group(2), np.array([0, 1]), 3, 1.0)
     assert near.mask.sum(axis=1).tolist() == [1, 1]
@@ -588,30 +574,25 @@ def check_against_brute_force(xy, group, select, count, radius_m):
         assert not relation[~mask].any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(crowds())
 def test_neighbours_are_those_of_brute_force(crowd):
     xy, group, select, count, radius_m = crowd
     assume(radius_m > 0)
-    for few in (0, len(xy)):  # in a grid, and among all pairs
-        with mock.patch.object(features, "_FEW", few):
-            check_against_brute_force(xy, group, select, count, radius_m)
+    check_against_brute_force(xy, group, select, count, radius_m)
 
 
-@pytest.mark.usefixtures("either_search")
 def test_groups_never_mix_at_a_radius_of_zero():
     # The groups lie over each other; nobody shares a place with one of his own group.
     xy = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
     check_against_brute_force(xy, np.array([0, 0, 1, 1]), np.arange(4), 4, 0.0)
 
 
-@pytest.mark.usefixtures("either_search")
 def test_one_agent_far_away_does_not_blur_the_other_groups():
     xy = np.array([[0.0, 0.0], [1e20, 0.0], [0.0, 0.0], [500.0, 0.0], [3.0, 0.0]])
     check_against_brute_force(xy, np.array([0, 0, 1, 1, 1]), np.arange(5), 4, 10.0)
 
 
-@pytest.mark.usefixtures("either_search")
 def test_neighbours_in_map_coordinates_of_a_whole_country():
     # UTM-like offsets must not cost the distances their precision.
     rng = np.random.default_rng(3)

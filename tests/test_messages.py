@@ -231,7 +231,7 @@ def test_what_is_unknown_is_marked_and_comes_back_unknown():
 unit = st.floats(-1e4, 1e4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(
@@ -377,7 +377,7 @@ def test_truncated_bytes_are_an_input_error(end):
         decode_tracked(tracked()[:end])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damaged_bytes_are_an_input_error_or_a_frame(data):
     raw = bytearray(tracked(shape=(2, (1.0, 1.0, 1.8), [(0.0, 0.0, 0.0)])))

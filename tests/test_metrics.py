@@ -192,7 +192,6 @@ def test_every_metric_of_one_agent_by_hand():
     assert metrics["calibration_error"] == pytest.approx(1.4 / 3)
 
 
-@settings(deadline=None)
 @given(BATCHES)
 def test_agrees_with_the_slow_reference(batch):
     scores = score(batch)
@@ -207,7 +206,7 @@ def test_agrees_with_the_slow_reference(batch):
         assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(BATCHES, st.randoms(use_true_random=False))
 def test_neither_the_cut_into_batches_nor_the_order_of_modes_matters(batch, random):
     whole = score(batch)

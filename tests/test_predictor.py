@@ -481,7 +481,7 @@ def assert_sources(asked, answer, late, max_tracks):
 
 
 @each_baseline
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ticks=st.lists(garbage_tick, min_size=1, max_size=8))
 def test_no_garbage_breaks_a_promise(baseline, ticks):
     model_free = predictor(baseline, max_tracks=4, baseline_steps=3)
@@ -546,7 +546,7 @@ class SlowConstantVelocity:
         return velocities
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(garbage_tick, min_size=1, max_size=10))
 def test_constant_velocity_is_that_of_the_slow_reference_whatever_comes_in(ticks):
     model_free = predictor(baseline_step_s=1.0, baseline_steps=2)

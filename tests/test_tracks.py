@@ -330,4 +330,4 @@ class StoreAgainstDictionary(RuleBasedStateMachine):
 
 
 TestStoreAgainstDictionary = StoreAgainstDictionary.TestCase
-TestStoreAgainstDictionary.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestStoreAgainstDictionary.settings = settings(max_examples=60, stateful_step_count=25)

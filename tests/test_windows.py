@@ -210,7 +210,7 @@ def brute_force(scene_seen, protocol):
     return moments
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seen, protocols)
 def test_any_scene_is_cut_as_by_brute_force(scene_seen, protocol):
     expected = brute_force(scene_seen, protocol)

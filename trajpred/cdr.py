@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trajpred.compiled import compiled
 from trajpred.errors import InputError
 from trajpred.types import ID_DTYPE, Bool, Float, Float32, Ids, Int, bytes_from_ids, ids_from_bytes
 
@@ -400,10 +401,9 @@ def _layout_of(objects: Objects, big_endian: bool, paths: tuple[Int, ...] = ()) 
         return None
     counts = []
     for start in (objects.class_start, objects.point_start, *paths):
-        count = int(start[1]) if len(start) > 1 else 0
-        if (start != _even_starts(len(start) - 1, count)).any():
+        if not _even(start):
             return None
-        counts.append(count)
+        counts.append(int(start[1]) if len(start) > 1 else 0)
     classes, points, *repeated = counts
     return _layout(classes, points, *repeated)
 
@@ -785,9 +785,27 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
 def _ragged(name: str, start: Int, rows: int) -> int:
     """The number of items of all rows. Raises InputError for what does not rise from 0 row by row."""
     _shaped(name, start, (rows + 1,))
-    if start[0] != 0 or (start[1:] < start[:-1]).any():
+    if not _rises(start):
         raise InputError(f"{name} must rise from 0")
     return int(start[-1])
+
+
+@compiled
+def _rises(start: Int) -> bool:
+    """Whether it starts at 0 and never falls."""
+    falls = 0
+    for i in range(1, len(start)):
+        falls += start[i - 1] > start[i]
+    return bool(start[0] == 0 and falls == 0)
+
+
+@compiled
+def _even(start: Int) -> bool:
+    """Whether all rows have equally many items."""
+    odd = 0
+    for i in range(1, len(start)):
+        odd += start[i] != i * start[1]
+    return odd == 0
 
 
 def _shaped(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -8,18 +8,15 @@ and single steps give the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajpred.config import NS_PER_S
-from trajpred.geometry import rotate, wrap_angle
+from trajpred.compiled import compiled
+from trajpred.geometry import rotate
 from trajpred.types import Bool, Float, Float32, Int
-
-Complex = NDArray[np.complex128]
 
 FEATURES = (
     "forward_mps",  # displacement since the last observation over the elapsed time, along the new heading
@@ -45,15 +42,28 @@ SPEED_TIME_S = 0.8
 SPEED_MAX_MPS = 1e3
 """No road user is faster: a larger displacement is a fault of the tracker, and is cut to this."""
 _STILL_MPS = 1e-6
-_FEW = 64
-"""Up to so many agents, all pairs are looked at: faster than a grid."""
-_CELLS = 2**20
-"""The most cells along one axis of the grid in which neighbours are sought; their numbers fit in 64 bits."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+MOTION = np.dtype(
+    [
+        ("stamp_ns", np.int64),
+        ("xy", np.float64, 2),
+        ("heading", np.float64),
+        ("towed", np.float64, 2),
+        ("velocity", np.float64, 2),
+        ("turn_rate", np.float64),
+        ("interval_s", np.float64),
+        ("speed", np.float64),
+        ("count", np.int64),
+        ("oriented", np.bool_),
+    ],
+    align=True,
+)
+"""What is remembered of one track, see Motion."""
+
+
 class Motion:
-    """What is remembered of each track between observations; one row per track.
+    """What is remembered of each track between observations: rows (N,) of MOTION, and its columns.
 
     stamp_ns (N,) int64 of the last observation; xy (N, 2) m; heading (N,) rad, the reference heading
     (the tracker's yaw where valid, else the direction of travel); towed (N, 2) m, the point that is drawn
@@ -64,48 +74,33 @@ class Motion:
     speed (N,) m/s, low-pass filtered; count (N,) observations so far.
     """
 
+    __slots__ = ("rows",)
     stamp_ns: Int
     xy: Float
     heading: Float
     towed: Float
-    oriented: Bool
     velocity: Float
     turn_rate: Float
     interval_s: Float
     speed: Float
     count: Int
+    oriented: Bool
+
+    def __init__(self, rows: NDArray[np.void]) -> None:
+        self.rows = rows
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        if name not in MOTION.fields:  # type: ignore[operator]
+            raise AttributeError(name)
+        return self.rows[name]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     @classmethod
     def empty(cls, n: int) -> Motion:
         """(n,) tracks that have not been observed yet."""
-        return cls(
-            stamp_ns=np.zeros(n, np.int64),
-            xy=np.zeros((n, 2)),
-            heading=np.zeros(n),
-            towed=np.zeros((n, 2)),
-            oriented=np.zeros(n, bool),
-            velocity=np.zeros((n, 2)),
-            turn_rate=np.zeros(n),
-            interval_s=np.zeros(n),
-            speed=np.zeros(n),
-            count=np.zeros(n, np.int64),
-        )
-
-    @classmethod
-    def row_types(cls) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Field -> type and shape of one track's part of it."""
-        columns = {f.name: getattr(cls.empty(0), f.name) for f in fields(cls)}
-        return {name: (column.dtype, column.shape[1:]) for name, column in columns.items()}
-
-    def where(self, mask: Bool, other: Motion) -> Motion:
-        """Row by row: self where the mask is true, other elsewhere."""
-
-        def pick(name: str) -> Float:
-            ours, theirs = getattr(self, name), getattr(other, name)
-            chosen: Float = np.where(mask.reshape(-1, *[1] * (ours.ndim - 1)), ours, theirs)
-            return chosen
-
-        return Motion(**{f.name: pick(f.name) for f in fields(self)})  # type: ignore[arg-type]
+        return cls(np.zeros(n, MOTION))
 
 
 class Observation(NamedTuple):
@@ -125,101 +120,99 @@ def advance(before: Motion, seen: Observation) -> tuple[Motion, Float32]:
     Returns the memory after it and the step features (N, len(FEATURES)) float32. Rows of `before` with
     count 0 are new tracks.
     """
-    moved = before.count > 0
-    elapsed = np.where(moved, (seen.stamp_ns - before.stamp_ns) / NS_PER_S, 1.0)
-    velocity = np.where(moved[:, None], (seen.xy - before.xy) / elapsed[:, None], 0.0)
-    velocity = _capped(velocity)
-    # After a single observation the tracker's own velocity is all there is.
-    told = ~moved & seen.velocity_valid
-    known_velocity = np.where(told[:, None], seen.velocity, velocity)
-    speed_now = _length(known_velocity)
-    settle = np.where(before.speed > 0, 1.0 - np.exp(-elapsed / SPEED_TIME_S), 1.0)
-
-    heading, facing, towed, oriented = _tow(before, seen)
-    turn = np.where(before.oriented, heading - before.heading, 0.0)
-    after = Motion(
-        stamp_ns=np.zeros_like(before.stamp_ns) + seen.stamp_ns,
-        xy=seen.xy,
-        heading=heading,
-        towed=towed,
-        oriented=oriented,
-        velocity=known_velocity,
-        turn_rate=_turn_rate(before, velocity, elapsed),
-        interval_s=np.where(moved, elapsed, 0.0),
-        speed=before.speed + settle * (speed_now - before.speed),
-        count=before.count + 1,
-    )
-    back = facing.conj()
-    own, tracker = as_complex(velocity) * back, as_complex(seen.velocity) * back * seen.velocity_valid
-    features = _side_by_side(
-        (
-            own.real,
-            own.imag,
-            np.sin(turn),
-            np.cos(turn) * before.oriented,
-            after.interval_s,
-            moved,
-            before.oriented,
-            tracker.real,
-            tracker.imag,
-            seen.velocity_valid,
-            seen.yaw_valid,
-        )
+    n = len(before)
+    after, features = Motion(np.empty(n, MOTION)), np.empty((n, len(FEATURES)), np.float32)
+    _advance(
+        before.rows,
+        np.full(n, seen.stamp_ns),
+        np.ascontiguousarray(seen.xy),
+        np.ascontiguousarray(seen.yaw),
+        np.ascontiguousarray(seen.yaw_valid),
+        np.ascontiguousarray(seen.velocity),
+        np.ascontiguousarray(seen.velocity_valid),
+        after.rows,
+        features,
     )
     return after, features
 
 
-def _side_by_side(columns: Sequence[NDArray[Any]]) -> Float32:
-    """C arrays (N,) -> (N, C); np.stack would take three times as long for a few agents."""
-    table = np.empty((len(columns[0]), len(columns)), np.float32)
-    for i, column in enumerate(columns):
-        table[:, i] = column
-    return table
+@compiled
+def _advance(
+    before: NDArray[Any],
+    stamp_ns: Int,
+    xy: Float,
+    yaw: Float,
+    yaw_valid: Bool,
+    velocity: Float,
+    velocity_valid: Bool,
+    after: NDArray[Any],
+    features: Float32,
+) -> None:
+    for i in range(len(before)):
+        old, new, step = before[i], after[i], features[i]
+        x, y = xy[i, 0], xy[i, 1]
+        told_x, told_y, told, aimed = velocity[i, 0], velocity[i, 1], velocity_valid[i], yaw_valid[i]
+        moved = old.count > 0
+        elapsed = (stamp_ns[i] - old.stamp_ns) / 1e9 if moved else 1.0
 
+        # The last displacement over its time.
+        vx = min(max((x - old.xy[0]) / elapsed, -1e100), 1e100) if moved else 0.0
+        vy = min(max((y - old.xy[1]) / elapsed, -1e100), 1e100) if moved else 0.0
+        speed = math.hypot(vx, vy)
+        if speed > SPEED_MAX_MPS:
+            vx, vy, speed = vx * SPEED_MAX_MPS / speed, vy * SPEED_MAX_MPS / speed, SPEED_MAX_MPS
 
-def _tow(before: Motion, seen: Observation) -> tuple[Float, Complex, Float, Bool]:
-    """The new heading (N,) rad and as a unit vector, the towed point (N, 2), and where there is one.
+        # The agent draws a point behind it on a drawbar of TOW_M, as a car draws a trailer; the heading is
+        # the drawbar's. It follows a turn within that distance at any rate of observations, and what moves
+        # less than the drawbar gives does not turn it. A first direction is taken from any displacement, else
+        # from the tracker's velocity; the tracker's yaw is taken as it is.
+        towed_x, towed_y = (old.towed[0], old.towed[1]) if moved else (x, y)
+        bar_x, bar_y = x - towed_x, y - towed_y
+        reach = math.hypot(bar_x, bar_y)
+        pulled = reach > (TOW_M if old.oriented else _STILL_MPS)
+        hinted = not old.oriented and not pulled and told and math.hypot(told_x, told_y) > _STILL_MPS
+        heading = old.heading
+        if aimed:
+            heading = (yaw[i] + math.pi) % (2 * math.pi) - math.pi
+        elif pulled:
+            heading = math.atan2(bar_y, bar_x)
+        elif hinted:
+            heading = math.atan2(told_y, told_x)
+        turned = pulled or hinted or aimed
+        cos, sin = math.cos(heading), math.sin(heading)
+        # A short first displacement keeps its start.
+        if turned and (reach > TOW_M or not pulled or aimed):
+            towed_x, towed_y = x - TOW_M * cos, y - TOW_M * sin
 
-    The agent draws a point behind it on a drawbar of TOW_M, as a car draws a trailer; the heading is the
-    drawbar's. It follows a turn within that distance at any rate of observations, and what moves less
-    than the drawbar gives does not turn it. A first direction is taken from any displacement, else from
-    the tracker's velocity; the tracker's yaw is taken as it is.
-    """
-    # A new track is its own towed point.
-    towed = np.where((before.count > 0)[:, None], before.towed, seen.xy)
-    drawbar = seen.xy - towed
-    reach = _length(drawbar)
-    pulled = reach > np.where(before.oriented, TOW_M, _STILL_MPS)
-    hinted = ~before.oriented & ~pulled & seen.velocity_valid & (_length(seen.velocity) > _STILL_MPS)
-    direction = np.where(hinted[:, None], seen.velocity, drawbar)
-    heading = np.where(pulled | hinted, np.arctan2(direction[:, 1], direction[:, 0]), before.heading)
-    heading = np.where(seen.yaw_valid, wrap_angle(seen.yaw), heading)
-    turned = pulled | hinted | seen.yaw_valid
-    facing = np.exp(1j * heading)
-    # A short first displacement keeps its start.
-    taut = turned & ((reach > TOW_M) | ~pulled | seen.yaw_valid)
-    towed = np.where(taut[:, None], seen.xy - TOW_M * as_vector(facing), towed)
-    return heading, facing, towed, before.oriented | turned
+        # Between the middles of the last two displacements.
+        turn_rate = 0.0
+        last_x, last_y = old.velocity[0], old.velocity[1]
+        if old.count > 1 and speed > _STILL_MPS and math.hypot(last_x, last_y) > _STILL_MPS:
+            angle = math.atan2(vy * last_x - vx * last_y, vx * last_x + vy * last_y)
+            turn_rate = angle / (0.5 * (elapsed + old.interval_s))
 
+        turn = heading - old.heading if old.oriented else 0.0
+        step[0], step[1] = vx * cos + vy * sin, vy * cos - vx * sin
+        step[2], step[3] = math.sin(turn), math.cos(turn) if old.oriented else 0.0
+        step[4] = elapsed if moved else 0.0
+        step[5], step[6] = moved, old.oriented
+        step[7] = told_x * cos + told_y * sin if told else 0.0
+        step[8] = told_y * cos - told_x * sin if told else 0.0
+        step[9], step[10] = told, aimed
 
-def _turn_rate(before: Motion, velocity: Float, elapsed: Float) -> Float:
-    """(N,) rad/s between the middles of the last two displacements; 0 where there are not two."""
-    now, last = as_complex(velocity), as_complex(before.velocity)
-    turning = (before.count > 1) & (np.abs(now) > _STILL_MPS) & (np.abs(last) > _STILL_MPS)
-    turn = now * last.conj()
-    return np.where(turning, np.arctan2(turn.imag, turn.real) / (0.5 * (elapsed + before.interval_s)), 0.0)
-
-
-def _capped(velocity: Float) -> Float:
-    """(N, 2) m/s, no faster than SPEED_MAX_MPS; finite whatever comes in."""
-    velocity = np.minimum(np.maximum(velocity, -1e100), 1e100)
-    return velocity * np.minimum(1.0, SPEED_MAX_MPS / np.maximum(_length(velocity), 1.0))[:, None]
-
-
-def _length(vectors: Float) -> Float:
-    """(N, 2) -> (N,)."""
-    length: Float = np.abs(as_complex(vectors))
-    return length
+        if told and not moved:  # then the tracker's own velocity is all there is
+            vx, vy, speed = told_x, told_y, math.hypot(told_x, told_y)
+        settled = 1.0 - math.exp(-elapsed / SPEED_TIME_S) if old.speed > 0 else 1.0
+        new.stamp_ns = stamp_ns[i]
+        new.xy[0], new.xy[1] = x, y
+        new.heading = heading
+        new.towed[0], new.towed[1] = towed_x, towed_y
+        new.velocity[0], new.velocity[1] = vx, vy
+        new.turn_rate = turn_rate
+        new.interval_s = elapsed if moved else 0.0
+        new.speed = old.speed + settled * (speed - old.speed)
+        new.count = old.count + 1
+        new.oriented = old.oriented or turned
 
 
 class History(NamedTuple):
@@ -257,7 +250,7 @@ def fold(
             none if velocity_valid is None else velocity_valid[:, t],
         )
         after, step = advance(motion, seen)
-        motion = after.where(valid[:, t], motion)
+        motion = Motion(np.where(valid[:, t], after.rows, motion.rows))
         features[:, t] = np.where(valid[:, t, None], step, 0.0)
     return History(features, valid, motion)
 
@@ -275,77 +268,69 @@ class Neighbours(NamedTuple):
 
 def neighbours(motion: Motion, group: Int, select: Int, count: int, radius_m: float) -> Neighbours:
     """The nearest `count` others of the same group within radius_m, for the selected (M,) rows."""
-    m = len(select)
-    width = max(count, 1)
-    rows = np.zeros((m, width), np.int64)
-    mask = np.zeros((m, width), bool)
-    relation = np.zeros((m, width, len(RELATION)), np.float32)
-    if count == 0 or m == 0 or len(group) < 2:
-        return Neighbours(rows, mask, relation)
-    place, velocity, facing = as_complex(motion.xy), as_complex(motion.velocity), np.exp(1j * motion.heading)
-    me, other, gap = _pairs(place, group, select, radius_m)
-    # One row per agent, so that each is sorted by itself: equal gaps stay in order of `other`.
-    found = np.bincount(me, minlength=m)
-    start = found.cumsum() - found
-    gaps = np.full((m, found.max()), np.inf)
-    gaps[me, np.arange(len(me)) - start[me]] = gap
-    nearest = gaps.argsort(axis=1, kind="stable")[:, :count]
-    me, rank = (np.arange(nearest.shape[1]) < found[:, None]).nonzero()
-    pair = start[me] + nearest[me, rank]
-    other, gap = other[pair], gap[pair]
-    rows[me, rank] = other
-    mask[me, rank] = True
-    mine = select[me]
-    to_me = facing[mine].conj()
-    ahead, turn = (place[other] - place[mine]) * to_me, facing[other] * to_me
-    drift = (velocity[other] - velocity[mine]) * to_me
-    parts = (ahead.real, ahead.imag, drift.real, drift.imag, turn.imag, turn.real, 1.0 / (1.0 + gap))
-    relation[me, rank] = _side_by_side(parts)
-    return Neighbours(rows, mask, relation)
+    shape = (len(select), max(count, 1))
+    near = Neighbours(
+        np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros((*shape, len(RELATION)), np.float32)
+    )
+    if count and len(group) > 1:
+        # Along x within each group, so that all who are near are near in this order as well.
+        order = np.lexsort((motion.rows["xy"][:, 0], group))
+        _neighbours(motion.rows, group, np.asarray(select), order, float(radius_m), *near)
+    return near
 
 
-def _pairs(place: Complex, group: Int, select: Int, radius_m: float) -> tuple[Int, Int, Float]:
-    """All (row of select, other agent, distance) within the radius and the group, in this order."""
-    if len(place) <= _FEW:
-        gap = np.abs(place[select, None] - place)
-        near = gap <= radius_m
-        near[np.arange(len(select)), select] = False
-        if group.min() < group.max():
-            near &= group[select, None] == group
-        me, other = near.nonzero()
-        return me, other, gap[me, other]
-    # A grid: a cell is no smaller than the radius, so that all who are near lie in the nine cells around.
-    x, y = place.real - place.real.min(), place.imag - place.imag.min()
-    size = max(radius_m * (1 + 1e-9), x.max() / _CELLS, y.max() / _CELLS, 1e-9)
-    # Empty cells between columns and between groups: no column or group touches the next.
-    _, column = np.unique(group, return_inverse=True)
-    column = column * (_CELLS + 3) + (x / size).astype(np.int64)
-    cell = column * (_CELLS + 3) + (y / size).astype(np.int64)
-    order = np.argsort(cell, kind="stable")
-    ranked = cell[order]
-    # Three columns, and in each of them three cells in a row.
-    below = (cell[select, None] + (_CELLS + 3) * np.arange(-1, 2) - 1).ravel()
-    first = np.searchsorted(ranked, below)
-    count = np.searchsorted(ranked, below + 3) - first
-    run = np.repeat(np.arange(len(first)), count)
-    me = run // 3
-    other = order[np.arange(len(run)) + (first + count - count.cumsum())[run]]
-    mine = select[me]
-    kept = (np.abs(place[other] - place[mine]) <= radius_m) & (mine != other)
-    pair = np.sort(me[kept] * len(place) + other[kept])
-    me, other = np.divmod(pair, len(place))
-    return me, other, np.abs(place[other] - place[select[me]])
-
-
-def as_complex(vector: NDArray[np.floating[Any]]) -> Complex:
-    """(..., 2) -> (...) complex, so that a product with exp(1j * angle) is a turn."""
-    whole: Complex = np.ascontiguousarray(vector, np.float64).view(np.complex128)[..., 0]
-    return whole
-
-
-def as_vector(whole: Complex) -> Float:
-    """(...) complex -> (..., 2)."""
-    return np.ascontiguousarray(whole)[..., None].view(np.float64)
+@compiled
+def _neighbours(
+    motion: NDArray[Any],
+    group: Int,
+    select: Int,
+    order: Int,
+    radius_m: float,
+    rows: Int,
+    mask: Bool,
+    relation: Float32,
+) -> None:
+    n, count = len(order), rows.shape[1]
+    place, cos, sin = np.empty(n, np.int64), np.empty(n), np.empty(n)
+    for at in range(n):
+        place[order[at]] = at
+        cos[at], sin[at] = math.cos(motion[at].heading), math.sin(motion[at].heading)
+    gaps = np.empty(count)
+    for m in range(len(select)):
+        me, found = select[m], 0
+        x, y = motion[me].xy[0], motion[me].xy[1]
+        for way in (-1, 1):
+            at = place[me] + way
+            while 0 <= at < n:
+                other = order[at]
+                ahead = motion[other].xy[0] - x
+                if group[other] != group[me] or not abs(ahead) <= radius_m:
+                    break
+                at += way
+                gap = math.hypot(ahead, motion[other].xy[1] - y)
+                if not gap <= radius_m:
+                    continue
+                # Where it belongs among the nearest so far; of equally near ones the lower row comes first.
+                rank = found
+                while rank > 0 and (
+                    gap < gaps[rank - 1] or (gap == gaps[rank - 1] and other < rows[m, rank - 1])
+                ):
+                    rank -= 1
+                if rank < count:
+                    found = min(found + 1, count)
+                    for later in range(found - 1, rank, -1):
+                        gaps[later], rows[m, later] = gaps[later - 1], rows[m, later - 1]
+                    gaps[rank], rows[m, rank] = gap, other
+        vx, vy, c, s = motion[me].velocity[0], motion[me].velocity[1], cos[me], sin[me]
+        for rank in range(found):
+            other, seen = rows[m, rank], relation[m, rank]
+            mask[m, rank] = True
+            dx, dy = motion[other].xy[0] - x, motion[other].xy[1] - y
+            seen[0], seen[1] = dx * c + dy * s, dy * c - dx * s
+            dx, dy = motion[other].velocity[0] - vx, motion[other].velocity[1] - vy
+            seen[2], seen[3] = dx * c + dy * s, dy * c - dx * s
+            seen[4], seen[5] = sin[other] * c - cos[other] * s, cos[other] * c + sin[other] * s
+            seen[6] = 1.0 / (1.0 + gaps[rank])
 
 
 def to_agent(vector: Float, heading: Float) -> Float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trajpred.compiled import compiled
 from trajpred.types import Float
 
 Complex = NDArray[np.complex128]
@@ -47,71 +50,39 @@ def quaternion_from_yaw(yaw: ArrayLike) -> Float:
     return xyzw
 
 
-def half_turn(vectors: Complex) -> tuple[Float, Float]:
-    """Sine and cosine of half the angle of vectors x + iy of any length but zero: z and w of a quaternion.
+@compiled
+def half_turn(vectors: Complex, sine: Float, cosine: Float) -> None:
+    """(P,) vectors x + iy of any length but zero -> sine and cosine (P,) of half the angle: z, w of its turn.
 
     Without the angle itself, which would take three trigonometric functions; to 1e-8.
     """
-    half_cosine = vectors.real / np.sqrt(_square(vectors))
-    half_cosine *= 0.5
-    return np.copysign(np.sqrt(0.5 - half_cosine), vectors.imag), np.sqrt(0.5 + half_cosine)
+    for i in range(len(vectors)):  # what is done in this loop, the processor does to four at once
+        x, y = vectors[i].real, vectors[i].imag
+        half_cosine = 0.5 * x / math.sqrt(x * x + y * y)
+        sine[i] = math.copysign(math.sqrt(0.5 - half_cosine), y)
+        cosine[i] = math.sqrt(0.5 + half_cosine)
 
 
-def courses(points: Complex, start: Complex, min_move_m: float = 0.05) -> Complex:
-    """The direction along paths that does not jitter where they hardly move.
+@compiled
+def course(points: Complex, start: complex, along: Complex, min_move_m: float = 0.05) -> None:
+    """The direction along a path that does not jitter where it hardly moves.
 
     At each point it is the direction from the last place at which it was renewed, once that lies
     min_move_m behind; until then the previous one holds. So standing still keeps the direction of the
     start, and slow motion still turns it.
 
     Args:
-        points: (M, P) x + iy in m, contiguous; a path starts at its first point.
-        start: (M,), the direction there, as a vector of any length but zero.
+        points: (P,) x + iy in m, from the start of the path.
+        start: The direction there, as a vector of any length but zero.
+        along: (P,), becomes the directions as vectors of any length but zero.
         min_move_m: What is not jitter.
-
-    Returns:
-        (M, P), the directions as vectors of any length but zero.
     """
-    along = np.empty_like(points)
-    # Where every step renews the direction, it is that of the step. From one path to the next is no step,
-    # but in that place goes the start.
-    flat = points.reshape(-1)
-    np.subtract(flat[1:], flat[:-1], out=along.reshape(-1)[1:])
-    along[:, 0] = start
-    renewed = _square(along) >= min_move_m**2
-    renewed[:, 0] = True
-    slow = np.flatnonzero(~renewed.all(axis=1))
-    if slow.size:
-        turning = (_square(points[slow] - points[slow, :1]) >= min_move_m**2).any(axis=1)
-        standing, slow = slow[~turning], slow[turning]
-        along[standing] = start[standing, None]
-    if slow.size:
-        last = int(renewed[slow].all(axis=0).argmin()) - 1  # up to there all steps of all paths renew it
-        along[slow, last:] = _walked(points[slow, last:], along[slow, last], min_move_m)
-    return along
-
-
-def _walked(points: Complex, start: Complex, min_move_m: float) -> Complex:
-    """What `courses` says, step by step."""
-    steps = points.T.copy()  # (P, M)
-    found = np.empty_like(steps)
-    found[0] = start
-    along, renewed_at = start.copy(), steps[0].copy()
-    for here, into in zip(steps[1:], found[1:], strict=True):
-        way = here - renewed_at
-        moved = np.abs(way) >= min_move_m
-        np.copyto(along, way, where=moved)
-        np.copyto(renewed_at, here, where=moved)
-        into[:] = along
-    return found.T
-
-
-def _square(vectors: Complex) -> Float:
-    """(...) the squared lengths of vectors x + iy."""
-    x, y = vectors.real, vectors.imag
-    square: Float = x * x
-    square += y * y
-    return square
+    way, renewed_at = start, points[0]
+    for step in range(len(points)):
+        moved = points[step] - renewed_at
+        if moved.real**2 + moved.imag**2 >= min_move_m**2:
+            way, renewed_at = moved, points[step]
+        along[step] = way
 
 
 def path_heading(
@@ -127,9 +98,11 @@ def path_heading(
     points = np.empty((n, k, 1 + steps), np.complex128)
     points.real[..., 0], points.imag[..., 0] = np.asarray(start_xy, np.float64).T[..., None]
     points.real[..., 1:], points.imag[..., 1:] = paths[..., 0], paths[..., 1]
-    start = np.exp(1j * heading).repeat(k)
-    along = courses(points.reshape(n * k, 1 + steps), start, min_move_m)[:, 1:]
-    return np.arctan2(along.imag, along.real).reshape(n, k, steps)
+    along = np.empty_like(points)
+    for agent, mode in np.ndindex(n, k):
+        course(points[agent, mode], complex(np.exp(1j * heading[agent])), along[agent, mode], min_move_m)
+    found: Float = np.arctan2(along[..., 1:].imag, along[..., 1:].real)
+    return found
 
 
 def central_path(paths: ArrayLike, probability: ArrayLike) -> Float:

@@ -6,28 +6,26 @@ objects in the same order, both as serialized bytes (`trajpred.cdr`).
 
 from __future__ import annotations
 
-import threading
+import math
 from dataclasses import fields
 from functools import lru_cache
-from math import prod
 
 import numpy as np
 
 from trajpred import cdr
 from trajpred.cdr import PREDICTED as PREDICTED
 from trajpred.cdr import TRACKED as TRACKED
+from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, OutputConfig
 from trajpred.errors import InputError
 from trajpred.geometry import (
-    courses,
+    course,
     half_turn,
     quaternion_from_yaw,
     rotate,
-    wrap_angle,
-    yaw_from_quaternion,
 )
 from trajpred.timegrid import between
-from trajpred.types import Bool, Float, Int, Label, Prediction, Source, TrackFrame
+from trajpred.types import Bool, Float, Float32, Int, Label, Prediction, Source, TrackFrame
 
 MAX_PATHS = 10
 MAX_POSES = 100
@@ -45,13 +43,11 @@ UNKNOWN_SPREAD_M = 1.0
 PATHS_READ_MAX = 100
 """An object with more paths than this is no prediction, and would cost all others as much memory."""
 
-_WORKSPACE_MAX = 2**21  # numbers, 16 MiB
-_thread = threading.local()
-
-_BLOCK = 512  # paths at a time, whose poses stay in the cache
 _SHARED = [field.name for field in fields(cdr.Objects)]
 
-_IDENTITY = (0.0, 0.0, 0.0, 1.0)
+_SANE = 1e9
+"""Reckoning with larger numbers overflows; no orientation, velocity or size is one."""
+_LABELS, _UNKNOWN = len(Label), int(Label.UNKNOWN)
 _VELOCITY = slice(cdr.TWIST.start, cdr.TWIST.start + 2)
 
 
@@ -72,23 +68,76 @@ def frame_of(tracked: cdr.TrackedObjects) -> TrackFrame:
     would be driving backwards. velocity is along the axes of the header's frame; size is known for
     boxes and cylinders.
     """
-    yaw, yaw_valid, velocity, velocity_valid = _motion(tracked)
-    solid = tracked.shape_type <= CYLINDER  # or a box
-    size_valid = solid & _sane(tracked.dimensions) & (tracked.dimensions.min(axis=1) > 0)
-    return TrackFrame(
+    n = len(tracked)
+    frame = TrackFrame(
         stamp_ns=tracked.stamp_ns,
         frame_id=tracked.frame_id,
         ids=tracked.ids,
         label=_most_probable(tracked),
-        xy=tracked.state[:, :2],
-        yaw=yaw,
-        yaw_valid=yaw_valid,
-        velocity=velocity,
-        velocity_valid=velocity_valid,
-        size=np.where(size_valid[:, None], tracked.dimensions, 0.0),
-        size_valid=size_valid,
-        group=np.zeros(len(tracked), np.int64),
+        xy=np.ascontiguousarray(tracked.state[:, :2]),
+        yaw=np.zeros(n),
+        yaw_valid=np.zeros(n, bool),
+        velocity=np.zeros((n, 2)),
+        velocity_valid=np.zeros(n, bool),
+        size=np.zeros((n, 3)),
+        size_valid=np.zeros(n, bool),
+        group=np.zeros(n, np.int64),
     )
+    _fill_frame(
+        np.ascontiguousarray(tracked.state[:, cdr.ORIENTATION]),
+        np.ascontiguousarray(tracked.state[:, _VELOCITY]),
+        np.ascontiguousarray(tracked.availability),
+        np.ascontiguousarray(tracked.shape_type),
+        np.ascontiguousarray(tracked.dimensions),
+        frame.yaw,
+        frame.yaw_valid,
+        frame.velocity,
+        frame.velocity_valid,
+        frame.size,
+        frame.size_valid,
+    )
+    return frame
+
+
+@compiled
+def _fill_frame(
+    orientation: Float,
+    twist: Float,
+    availability: cdr.Bytes,
+    shape_type: cdr.Bytes,
+    dimensions: Float,
+    yaw: Float,
+    yaw_valid: Bool,
+    velocity: Float,
+    velocity_valid: Bool,
+    size: Float,
+    size_valid: Bool,
+) -> None:
+    """What is valid, of what is all zeros before."""
+    for i in range(len(orientation)):
+        oriented, along = _oriented(orientation[i]), _yaw(orientation[i])
+        # An empty (zero) orientation is an object frame along the header's; a broken one is none at all.
+        empty = True
+        for axis in range(4):
+            empty = empty and orientation[i, axis] == 0
+        forward, left = twist[i, 0], twist[i, 1]
+        if (oriented or empty) and abs(forward) < _SANE and abs(left) < _SANE:
+            cos, sin = math.cos(along), math.sin(along)
+            velocity[i, 0], velocity[i, 1] = forward * cos - left * sin, forward * sin + left * cos
+            velocity_valid[i] = True
+        if oriented and availability[i] != UNAVAILABLE:
+            # Turning the object frame round negates its twist as well, so the velocity stays as it is.
+            if availability[i] == SIGN_UNKNOWN and velocity_valid[i] and forward < 0:
+                along += math.pi
+            yaw[i] = (along + math.pi) % (2 * math.pi) - math.pi
+            yaw_valid[i] = True
+        solid = shape_type[i] <= CYLINDER  # or a box
+        for axis in range(3):
+            solid = solid and 0 < dimensions[i, axis] < _SANE
+        if solid:
+            size_valid[i] = True
+            for axis in range(3):
+                size[i, axis] = dimensions[i, axis]
 
 
 def encode_tracked(frame: TrackFrame) -> bytes:
@@ -141,16 +190,18 @@ def encode_predicted(tracked: cdr.TrackedObjects, prediction: Prediction, output
     steps = steps_by_label(output)
     one_horizon = bool((steps == steps[0]).all())
     path, share, path_start = _best_modes(prediction)
-    row = path // prediction.mode_valid.shape[1]
-    lengths = 1 + (steps[:1].repeat(len(row)) if one_horizon else steps[_most_probable(tracked)[row]])
+    if one_horizon:
+        lengths = np.full(len(path), 1 + steps[0])
+    else:
+        lengths = 1 + steps[_most_probable(tracked)].repeat(np.diff(path_start))
     number = np.arange(lengths.max(initial=1))
-    poses = _poses(tracked, prediction, row, path, np.multiply(output.step_s, number, dtype=np.float64))
+    poses = _poses(tracked, prediction, path, np.multiply(output.step_s, number, dtype=np.float64))
     predicted = cdr.PredictedObjects(
         **{name: getattr(tracked, name) for name in _SHARED},
         path_start=path_start,
         pose_start=_starts(lengths),
         poses=poses.reshape(-1, 7) if one_horizon else poses[number < lengths[:, None]],
-        time_step_ns=np.full(len(row), round(output.step_s * NS_PER_S)),
+        time_step_ns=np.full(len(path), round(output.step_s * NS_PER_S)),
         confidence=share.astype(np.float32),
     )
     return cdr.write_predicted(predicted)
@@ -229,16 +280,16 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
     weight[mode_valid] = np.where(np.isfinite(confidence), confidence, 0.0).clip(min=0.0)
     weight = np.where((weight > 0).any(axis=1, keepdims=True), weight, mode_valid)
     first = predicted.poses[predicted.pose_start[predicted.path_start[:-1]]]
-    oriented, twist = _oriented(first[:, 3:]), predicted.state[:, _VELOCITY]
-    heading = yaw_from_quaternion(np.where(oriented[:, None], first[:, 3:], _IDENTITY))
+    twist = predicted.state[:, _VELOCITY]
+    twist = np.where((np.abs(twist) < _SANE).all(axis=1, keepdims=True), twist, 0.0)
     prediction = Prediction(
         stamp_ns=predicted.stamp_ns,
         frame_id=predicted.frame_id,
         ids=predicted.ids,
         offset_s=offset_ns / NS_PER_S,
         xy=first[:, :2],
-        heading=heading,
-        velocity=rotate(np.where(_sane(twist)[:, None], twist, 0.0), _object_yaw(predicted)[0]),
+        heading=_yaws(np.ascontiguousarray(first[:, 3:])),
+        velocity=rotate(twist, _yaws(np.ascontiguousarray(predicted.state[:, cdr.ORIENTATION]))),
         paths=paths,
         probability=weight / weight.sum(axis=1, keepdims=True),
         mode_valid=mode_valid,
@@ -256,64 +307,55 @@ def _common_times(step_ns: Int, lengths: Int) -> Int:
     return finest_ns * np.arange(1, horizon_ns // finest_ns + 1)
 
 
-def _object_yaw(objects: cdr.Objects) -> tuple[Float, Bool]:
-    """(N,) rad, that of the objects' frames, 0 where it is unknown, and (N,) whether it is known."""
-    orientation = objects.state[:, cdr.ORIENTATION]
-    oriented = _oriented(orientation)
-    return yaw_from_quaternion(np.where(oriented[:, None], orientation, _IDENTITY)), oriented
+@compiled
+def _oriented(xyzw: Float) -> bool:
+    """Whether (4,) is an orientation; of any length but zero."""
+    largest = 0.0
+    for value in xyzw:
+        if not abs(value) < _SANE:
+            return False
+        largest = max(largest, abs(value))
+    return largest > 1e-6
 
 
-def _motion(tracked: cdr.TrackedObjects) -> tuple[Float, Bool, Float, Bool]:
-    """Yaw (N,) with its mask, and velocity (N, 2) along the header's axes with its mask."""
-    object_yaw, oriented = _object_yaw(tracked)
-    twist = tracked.state[:, _VELOCITY]
-    # An empty (zero) orientation is an object frame along the header's; a broken one is none at all.
-    velocity_valid = _sane(twist)
-    if not oriented.all():
-        velocity_valid &= oriented | (tracked.state[:, cdr.ORIENTATION] == 0).all(axis=1)
-    twist = np.where(velocity_valid[:, None], twist, 0.0)
-    yaw_valid = oriented & (tracked.availability != UNAVAILABLE)
-    # Turning the object frame round negates its twist as well, so the velocity stays as it is.
-    backwards = (tracked.availability == SIGN_UNKNOWN) & (twist[:, 0] < 0)
-    yaw = np.where(yaw_valid, wrap_angle(object_yaw + np.pi * backwards), 0.0)
-    return yaw, yaw_valid, rotate(twist, object_yaw), velocity_valid
+@compiled
+def _yaw(xyzw: Float) -> float:
+    """That of an orientation (4,), in rad; 0 where it is none."""
+    if not _oriented(xyzw):
+        return 0.0
+    x, y, z, w = xyzw[0], xyzw[1], xyzw[2], xyzw[3]
+    return math.atan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
 
 
-def _sane(values: Float) -> Bool:
-    """(N,) whether all of (N, C) are finite, and not so large that reckoning with them overflows."""
-    return np.asarray(_largest(values) < 1e9, bool)
-
-
-def _largest(values: Float) -> Float:
-    """(N,) the largest absolute value of each of (N, C), which are few; NaN if one is."""
-    largest: Float = np.abs(values.T, order="C").max(axis=0)  # column by column: C is too short to be a loop
-    return largest
-
-
-def _oriented(xyzw: Float) -> Bool:
-    """(N,) whether (N, 4) is an orientation; of any length but zero."""
-    largest = _largest(xyzw)
-    return np.asarray((largest < 1e9) & (largest > 1e-6), bool)
+@compiled
+def _yaws(xyzw: Float) -> Float:
+    """(N, 4) -> (N,)."""
+    yaw = np.empty(len(xyzw))
+    for i in range(len(xyzw)):
+        yaw[i] = _yaw(xyzw[i])
+    return yaw
 
 
 def _most_probable(objects: cdr.Objects) -> cdr.Bytes:
     """(N,) the label of the most probable class; unknown for none, and for a number without a meaning."""
-    n, start, probability = len(objects), objects.class_start, objects.class_probability
-    label = np.full(n, Label.UNKNOWN, np.uint8)
-    if not len(probability):
-        return label
-    counts = start[1:] - start[:-1]
-    some: Int | slice
-    if (counts == counts[0]).all():
-        some, table = slice(None), probability.reshape(n, -1)
-        best = start[:-1] + (table == np.fmax.reduce(table, axis=1)[:, None]).argmax(axis=1)
-    else:
-        some = np.flatnonzero(counts)
-        order = np.lexsort((-probability, np.repeat(np.arange(n), counts)))  # the first of equals, NaN last
-        best = order[start[some]]
-    found = objects.class_label[best]
-    label[some] = np.where(np.isnan(probability[best]) | (found >= len(Label)), Label.UNKNOWN, found)
+    label = np.empty(len(objects), np.uint8)
+    _fill_label(
+        objects.class_start,
+        np.ascontiguousarray(objects.class_label),
+        np.ascontiguousarray(objects.class_probability),
+        label,
+    )
     return label
+
+
+@compiled
+def _fill_label(start: Int, number: cdr.Bytes, probability: Float32, label: cdr.Bytes) -> None:
+    for i in range(len(label)):
+        best = -1
+        for at in range(start[i], start[i + 1]):
+            if not math.isnan(probability[at]) and (best < 0 or probability[at] > probability[best]):
+                best = at
+        label[i] = number[best] if best >= 0 and number[best] < _LABELS else _UNKNOWN
 
 
 def _best_modes(prediction: Prediction) -> tuple[Int, Float, Int]:
@@ -322,59 +364,99 @@ def _best_modes(prediction: Prediction) -> tuple[Int, Float, Int]:
     Also (N+1,) where each row's begin.
     """
     n, modes = prediction.mode_valid.shape
-    weight = np.where(prediction.mode_valid, prediction.probability, -1.0)
-    path = (-weight).argsort(axis=1, kind="stable")[:, :MAX_PATHS] + modes * np.arange(n)[:, None]
-    share = weight.take(path).clip(min=0.0)
-    share /= share.sum(axis=1, keepdims=True)
-    if prediction.mode_valid.all():
-        return path.reshape(-1), share.reshape(-1), path.shape[1] * np.arange(n + 1)
-    count = np.minimum(prediction.mode_valid.sum(axis=1), MAX_PATHS)
-    chosen = np.arange(path.shape[1]) < count[:, None]
-    return path[chosen], share[chosen], _starts(count)
+    path, share = np.empty(n * min(modes, MAX_PATHS), np.int64), np.empty(n * min(modes, MAX_PATHS))
+    start = np.zeros(n + 1, np.int64)
+    _rank(
+        np.ascontiguousarray(prediction.probability),
+        np.ascontiguousarray(prediction.mode_valid),
+        path,
+        share,
+        start,
+    )
+    return path[: start[-1]], share[: start[-1]], start
 
 
-def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, row: Int, path: Int, at_s: Float) -> Float:
-    """(M, P, 7) x, y, z, qx, qy, qz, qw of M paths at (P,) s, of which the first is 0.
+@compiled
+def _rank(probability: Float, valid: Bool, path: Int, share: Float, start: Int) -> None:
+    n, modes = probability.shape
+    for i in range(n):
+        first = last = start[i]
+        for k in range(modes):
+            if not valid[i, k]:
+                continue
+            rank = last
+            while rank > first and probability[i, k] > share[rank - 1]:
+                rank -= 1
+            if rank == first + MAX_PATHS:
+                continue
+            last = min(last + 1, first + MAX_PATHS)
+            for later in range(last - 1, rank, -1):
+                path[later], share[later] = path[later - 1], share[later - 1]
+            path[rank], share[rank] = i * modes + k, probability[i, k]
+        start[i + 1] = last
+        total = 0.0
+        for rank in range(first, last):
+            total += share[rank]
+        for rank in range(first, last):
+            share[rank] /= total
 
-    row: (M,), whose path it is; path: (M,), which of all N * K. In this thread's workspace: until the
-    next call.
-    """
-    orientation = tracked.state[:, cdr.ORIENTATION]
-    known = (tracked.availability == AVAILABLE) & _oriented(orientation)
-    if not known.all():
-        orientation = np.where(known[:, None], orientation, quaternion_from_yaw(prediction.heading))
-    z = tracked.state[:, 2]
-    z = np.where(np.isfinite(z), z, 0.0)
-    ahead = np.exp(1j * yaw_from_quaternion(orientation))
 
-    paths = np.ascontiguousarray(prediction.paths).view(np.complex128)  # (N, K, T, 1), x + iy
-    points = np.empty((len(row), 1 + paths.shape[2]), np.complex128)
-    points[:, 0] = np.ascontiguousarray(prediction.xy).view(np.complex128)[:, 0].take(row)
-    points[:, 1:] = paths.reshape(-1, paths.shape[2]).take(path, axis=0)
-    if not _begins_with(prediction.offset_s, at_s[1:]):
-        before, share = between(np.append(0.0, prediction.offset_s), at_s)
-        low = points.take(before, axis=1)
-        points = low + (points.take(before + 1, axis=1) - low) * share
-    elif len(at_s) < points.shape[1]:
-        points = points[:, : len(at_s)].copy()
-    along = courses(points, ahead.take(row))
-
-    poses = _workspace(len(row), len(at_s), 7)
-    for begin in range(0, len(row), _BLOCK):
-        some = slice(begin, begin + _BLOCK)
-        into = poses[some]
-        into[:, :, 0], into[:, :, 1] = points[some].real, points[some].imag
-        into[:, :, 2] = z.take(row[some])[:, None]
-        into[:, :, 3] = into[:, :, 4] = 0.0
-        into[:, :, 5], into[:, :, 6] = half_turn(along[some])
-        into[:, 0, 3:] = orientation.take(row[some], axis=0)
+def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, path: Int, at_s: Float) -> Float:
+    """(M, P, 7) x, y, z, qx, qy, qz, qw of M paths (which of all N * K) at (P,) s, the first of them 0."""
+    poses = np.empty((len(path), len(at_s), 7))
+    _fill_poses(
+        np.ascontiguousarray(prediction.paths),
+        path,
+        np.ascontiguousarray(prediction.xy),
+        np.ascontiguousarray(prediction.heading),
+        np.ascontiguousarray(tracked.state[:, 2]),
+        np.ascontiguousarray(tracked.state[:, cdr.ORIENTATION]),
+        np.ascontiguousarray(tracked.availability),
+        *between(np.append(0.0, prediction.offset_s), at_s),
+        poses,
+    )
     return poses
 
 
-def _begins_with(offset_s: Float, wanted_s: Float) -> bool:
-    """Whether the first times are the wanted ones; to the nanosecond, as a message says them."""
-    first = offset_s[: len(wanted_s)]
-    return len(first) == len(wanted_s) and bool((np.abs(first - wanted_s) < 1 / NS_PER_S).all())
+@compiled
+def _fill_poses(
+    paths: Float,
+    path: Int,
+    xy: Float,
+    heading: Float,
+    z: Float,
+    orientation: Float,
+    availability: cdr.Bytes,
+    before: Int,
+    share: Float,
+    poses: Float,
+) -> None:
+    """At each time it is share of the way on from the point before, the first of which is xy."""
+    modes, count = paths.shape[1], len(share)
+    points, along = np.empty(count, np.complex128), np.empty(count, np.complex128)
+    sine, cosine = np.empty(count), np.empty(count)
+    for m in range(len(path)):
+        row, k = divmod(path[m], modes)
+        steps, pose = paths[row, k], poses[m]
+        known = availability[row] == AVAILABLE and _oriented(orientation[row])
+        yaw = _yaw(orientation[row]) if known else heading[row]
+        height = z[row] if math.isfinite(z[row]) else 0.0
+        for p in range(count):
+            last = before[p]
+            low_x, low_y = (steps[last - 1, 0], steps[last - 1, 1]) if last else (xy[row, 0], xy[row, 1])
+            x = low_x + (steps[last, 0] - low_x) * share[p]
+            y = low_y + (steps[last, 1] - low_y) * share[p]
+            points[p] = complex(x, y)
+        course(points, complex(math.cos(yaw), math.sin(yaw)), along)
+        half_turn(along, sine, cosine)
+        for p in range(count):
+            pose[p, 0], pose[p, 1], pose[p, 2] = points[p].real, points[p].imag, height
+            pose[p, 3] = pose[p, 4] = 0.0
+            pose[p, 5], pose[p, 6] = sine[p], cosine[p]
+        pose[0, 5], pose[0, 6] = math.sin(0.5 * yaw), math.cos(0.5 * yaw)
+        if known:
+            for axis in range(4):
+                pose[0, 3 + axis] = orientation[row, axis]
 
 
 def _starts(counts: Int) -> Int:
@@ -382,18 +464,3 @@ def _starts(counts: Int) -> Int:
     start = np.zeros(len(counts) + 1, np.int64)
     counts.cumsum(out=start[1:])
     return start
-
-
-def _workspace(*shape: int) -> Float:
-    """An array of this thread for one call, with whatever is in it.
-
-    Megabytes that are new for every message would be handed back to the system and asked for again,
-    which takes as long as filling them.
-    """
-    count = prod(shape)
-    if count > _WORKSPACE_MAX:
-        return np.empty(shape)
-    flat: Float | None = getattr(_thread, "workspace", None)
-    if flat is None or flat.size < count:
-        flat = _thread.workspace = np.empty(count)
-    return flat[:count].reshape(shape)

@@ -6,25 +6,24 @@ frame's stamp.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_spread
+from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, PredictorConfig
-from trajpred.features import SPEED_MAX_MPS, Motion, Observation, advance, as_complex, as_vector, neighbours
+from trajpred.features import MOTION, SPEED_MAX_MPS, Motion, Observation, advance, neighbours
 from trajpred.runtime import Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
-from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Source, TrackFrame
+from trajpred.types import Bool, Float, Float32, Ids, Int, Label, Prediction, Source, TrackFrame
 
 POSITION_MAX_M = 1e7
 """A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
-_MEMORY = np.dtype([(name, *kind) for name, kind in Motion.row_types().items()], align=True)
-"""One track's Motion in one piece, which the store fetches and keeps in one go."""
 STATE = "state of the model: "
 """Sets the model's own columns of the store apart from ours, whatever the model calls them."""
 
@@ -102,7 +101,7 @@ class Predictor:
         )
 
     def _columns(self) -> ColumnSpec:
-        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"motion": ((), _MEMORY)}
+        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"motion": ((), MOTION)}
         if self.config.baseline == "kalman":
             columns["kalman_mean"] = ((4,), np.dtype(np.float64))
             columns["kalman_cov"] = ((3,), np.dtype(np.float64))
@@ -141,7 +140,7 @@ class Predictor:
             again = _duplicated(frame.ids)
             source[again] = Source.DUPLICATE_ID
             self._distinct = None if again.any() else raw
-        source[~_usable(frame.xy)] = Source.INVALID_STATE
+        source[~_usable(np.ascontiguousarray(frame.xy))] = Source.INVALID_STATE
         tracked = np.flatnonzero(source <= Source.BASELINE)
         if self._move_time(frame) is Tick.LATE:
             source[tracked] = Source.OUT_OF_ORDER
@@ -152,9 +151,9 @@ class Predictor:
             source[tracked[slots < 0]] = Source.OVER_CAPACITY
             tracked, slots = tracked[slots >= 0], slots[slots >= 0]
         before = self._store.load(slots, frame.stamp_ns)
-        earlier, seen = _motion(before), _observation(frame, tracked)
+        earlier, seen = Motion(before["motion"]), _observation(frame, tracked)
         motion, steps = advance(earlier, seen)
-        after: dict[str, NDArray[Any]] = {"motion": _packed(motion)}
+        after: dict[str, NDArray[Any]] = {"motion": motion.rows}
         kalman = None
         if self.config.baseline == "kalman":
             kalman = Kalman(before["kalman_mean"], before["kalman_cov"]).advance(earlier, seen)
@@ -189,7 +188,9 @@ class Predictor:
                 select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
         self._store.save(slots, frame.stamp_ns, after)
         if len(tracked) < len(frame):
-            motion = _scatter(self._untracked(frame), tracked, motion)
+            whole = self._untracked(frame)
+            whole.rows[tracked] = motion.rows
+            motion = whole
         return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
 
     def _move_time(self, frame: TrackFrame) -> Tick:
@@ -209,26 +210,26 @@ class Predictor:
         Those of a track go on with its velocity and heading; without a usable position, from where it was.
         """
         rows = np.arange(len(frame))
-        usable = _usable(frame.xy)
+        usable = _usable(np.ascontiguousarray(frame.xy))
         seen = _observation(frame, rows)._replace(xy=np.where(usable[:, None], frame.xy, 0.0))
         motion, _ = advance(Motion.empty(len(frame)), seen)
         slots = self._store.find(frame.ids)
         known = np.flatnonzero(slots >= 0)
         if known.size:
-            last = _motion(self._store.load(slots[known], frame.stamp_ns))
-            here = np.where(usable[known, None], frame.xy[known], last.xy)
-            motion = _scatter(motion, known, replace(last, xy=here))
+            last = self._store.load(slots[known], frame.stamp_ns)["motion"]
+            last["xy"] = np.where(usable[known, None], frame.xy[known], last["xy"])
+            motion.rows[known] = last
         return motion
 
     def _answer(self, frame: TrackFrame, taken: _Taken) -> Prediction:
         """The model's paths for those that it decoded, baselines for the rest, in the map frame."""
         motion, rows = taken.motion, taken.decoded
         if taken.forecast is not None and len(rows) == len(frame):
-            answer = _in_map(taken.forecast, motion.xy, motion.heading)
+            answer = _in_map(taken.forecast, motion.rows)
         else:
             answer = self._baseline(taken)
             if taken.forecast is not None:
-                told = _in_map(taken.forecast, motion.xy[rows], motion.heading[rows])
+                told = _in_map(taken.forecast, motion.rows[rows])
                 for ours, theirs in zip(answer, told, strict=True):
                     ours[rows] = theirs
         return Prediction(
@@ -261,14 +262,38 @@ class Predictor:
         return _Answer(paths, probability, probability > 0, spread)
 
 
-def _in_map(forecast: Forecast, xy: Float, heading: Float) -> _Answer:
-    """What was said in the own frames of M agents at xy (M, 2) m with this heading (M,)."""
-    paths = as_complex(forecast.paths)
-    paths *= np.exp(1j * heading)[:, None, None]  # they came as float32: what is turned here is a copy
-    paths += as_complex(xy)[:, None, None]
-    weight = forecast.probability.astype(np.float64)
-    weight /= weight.sum(axis=1, keepdims=True)
-    return _Answer(as_vector(paths), weight, np.ones(weight.shape, bool), forecast.spread.astype(np.float64))
+def _in_map(forecast: Forecast, motion: NDArray[np.void]) -> _Answer:
+    """What was said in the own frames of M agents of this MOTION (M,)."""
+    paths, spread = np.empty(forecast.paths.shape), np.empty(forecast.spread.shape)
+    probability = np.empty(forecast.probability.shape)
+    _turned(forecast.paths, forecast.probability, forecast.spread, motion, paths, probability, spread)
+    return _Answer(paths, probability, np.ones(probability.shape, bool), spread)
+
+
+@compiled
+def _turned(
+    paths: Float32,
+    probability: Float32,
+    spread: Float32,
+    motion: NDArray[Any],
+    paths_in_map: Float,
+    probability_of_one: Float,
+    same_spread: Float,
+) -> None:
+    """The last three are what becomes of the first three."""
+    agents, modes, steps = spread.shape
+    for i in range(agents):
+        here, cos, sin = motion[i].xy, math.cos(motion[i].heading), math.sin(motion[i].heading)
+        total = 0.0
+        for k in range(modes):
+            total += probability[i, k]
+        for k in range(modes):
+            probability_of_one[i, k] = probability[i, k] / total
+            for t in range(steps):
+                x, y = paths[i, k, t, 0], paths[i, k, t, 1]
+                paths_in_map[i, k, t, 0] = here[0] + x * cos - y * sin
+                paths_in_map[i, k, t, 1] = here[1] + x * sin + y * cos
+                same_spread[i, k, t] = spread[i, k, t]
 
 
 def _duplicated(ids: Ids) -> Bool:
@@ -279,38 +304,24 @@ def _duplicated(ids: Ids) -> Bool:
     return again
 
 
+@compiled
 def _usable(xy: Float) -> Bool:
     """(N,) whether a position can be one: finite, and not beyond any map."""
-    usable: Bool = np.abs(xy).max(axis=1) <= POSITION_MAX_M  # false for NaN
+    usable = np.empty(len(xy), np.bool_)
+    for i in range(len(xy)):
+        usable[i] = abs(xy[i, 0]) <= POSITION_MAX_M and abs(xy[i, 1]) <= POSITION_MAX_M  # false for NaN
     return usable
 
 
 def _observation(frame: TrackFrame, rows: Int) -> Observation:
-    """The rows' observations; a yaw or velocity that cannot be one is masked."""
-    yaw, velocity = frame.yaw[rows], frame.velocity[rows]
-    yaw_valid = frame.yaw_valid[rows] & np.isfinite(yaw)
-    velocity_valid = frame.velocity_valid[rows] & (np.abs(velocity) <= SPEED_MAX_MPS).all(axis=1)
-    yaw[~yaw_valid], velocity[~velocity_valid] = 0.0, 0.0
-    return Observation(frame.stamp_ns, frame.xy[rows], yaw, yaw_valid, velocity, velocity_valid)
-
-
-def _motion(columns: Mapping[str, NDArray[Any]]) -> Motion:
-    return Motion(*(columns["motion"][name] for name in Motion.__slots__))
-
-
-def _packed(motion: Motion) -> NDArray[Any]:
-    """(N,) of _MEMORY."""
-    rows = np.empty(len(motion.stamp_ns), _MEMORY)
-    for name in Motion.__slots__:
-        rows[name] = getattr(motion, name)
-    return rows
-
-
-def _scatter(base: Motion, rows: Int, new: Motion) -> Motion:
-    """The base with some rows replaced."""
-    merged = {}
-    for f in fields(Motion):
-        column: Float = getattr(base, f.name).copy()
-        column[rows] = getattr(new, f.name)
-        merged[f.name] = column
-    return Motion(**merged)  # type: ignore[arg-type]
+    """The rows' observations; a yaw or velocity that cannot be one is not valid."""
+    some: Int | slice = rows if len(rows) < len(frame) else slice(None)
+    yaw, velocity = frame.yaw[some], frame.velocity[some]
+    return Observation(
+        frame.stamp_ns,
+        frame.xy[some],
+        yaw,
+        frame.yaw_valid[some] & np.isfinite(yaw),
+        velocity,
+        frame.velocity_valid[some] & (np.abs(velocity).max(axis=1) <= SPEED_MAX_MPS),
+    )

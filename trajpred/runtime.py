@@ -19,6 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from trajpred.compiled import compiled
 from trajpred.errors import ArtefactError
 from trajpred.features import FEATURES, RELATION, Neighbours
 from trajpred.types import Float, Float32, Int, Label
@@ -210,10 +211,22 @@ class Forecast(NamedTuple):
 
     def is_finite(self) -> NDArray[np.bool_]:
         """(M,) whether everything said of an agent is finite."""
-        # A sum is finite where every term is (none is near the largest float), and one pass is enough.
-        total = self.paths.sum(axis=(1, 2, 3)) + self.spread.sum(axis=(1, 2)) + self.probability.sum(axis=1)
-        sound: NDArray[np.bool_] = np.isfinite(total)
-        return sound
+        return _finite(self.paths, self.probability, self.spread)
+
+
+@compiled
+def _finite(paths: Float32, probability: Float32, spread: Float32) -> NDArray[np.bool_]:
+    agents, modes, steps = spread.shape
+    finite = np.empty(agents, np.bool_)
+    for i in range(agents):
+        faults = np.float32(0.0)  # a number less itself is 0, and NaN where it is not finite
+        for k in range(modes):
+            faults += probability[i, k] - probability[i, k]
+            for t in range(steps):
+                x, y, sigma = paths[i, k, t, 0], paths[i, k, t, 1], spread[i, k, t]
+                faults += (x - x) + (y - y) + (sigma - sigma)
+        finite[i] = faults == 0.0
+    return finite
 
 
 class OnnxModel:

@@ -6,17 +6,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from trajpred.compiled import compiled
 from trajpred.types import Float, Int, Prediction
 
 
+@compiled
 def between(known_s: Float, wanted_s: Float) -> tuple[Int, Float]:
     """Which of the known times (T,) s, ascending, T > 1, wanted ones (T2,) s lie between.
 
     The number (T2,) of the known one before, and the share (T2,) of the way from that one to the next;
     beyond the last time it is above 1, so that what changes goes on as it did.
     """
-    before = np.clip(np.searchsorted(known_s, wanted_s), 1, len(known_s) - 1) - 1
-    return before, (wanted_s - known_s[before]) / (known_s[before + 1] - known_s[before])
+    before, share = np.empty(len(wanted_s), np.int64), np.empty(len(wanted_s))
+    for i in range(len(wanted_s)):
+        at = 0
+        while at < len(known_s) - 2 and known_s[at + 1] < wanted_s[i]:
+            at += 1
+        before[i], share[i] = at, (wanted_s[i] - known_s[at]) / (known_s[at + 1] - known_s[at])
+    return before, share
 
 
 def resample(prediction: Prediction, offset_s: Float) -> Prediction:

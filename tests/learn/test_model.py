@@ -86,7 +86,7 @@ def test_window_mlp_forgets_what_left_its_window(windows):
 
 
 def test_attention_sees_past_states_and_nobody_is_allowed():
-    attend = Attend(query=6, member=5, hidden=8)
+    attend = Attend(query=6, member=5, width=8)
     query, members = torch.randn(2, 6), with_one(torch.randn(2, 3, 5))
     nobody = torch.zeros(2, 3, dtype=torch.bool)
     alone = attend(query, members, nobody)
@@ -99,8 +99,11 @@ def test_attention_sees_past_states_and_nobody_is_allowed():
 
 
 def test_attention_is_that_of_its_definition():
-    """Every member with its own key and value, "nothing" among them: torch's own attention over the lot."""
-    attend = Attend(query=6, member=5, hidden=8)
+    """Every member with its own key and value, "nothing" among them: torch's own attention over the lot.
+
+    Values are told from that of "nothing".
+    """
+    attend = Attend(query=6, member=5, width=8)
     torch.nn.init.normal_(attend.nothing)
     query, members = torch.randn(7, 6), torch.randn(7, 3, 5)
     mask = torch.rand(7, 3) < 0.5
@@ -112,7 +115,9 @@ def test_attention_is_that_of_its_definition():
         value,
         torch.cat([torch.ones(7, 1, dtype=torch.bool), mask], dim=1)[:, None, None],
     )
-    torch.testing.assert_close(attend(query, with_one(members), mask), attend.out(found.flatten(1)))
+    torch.testing.assert_close(
+        attend(query, with_one(members), mask), found.flatten(1) - attend.nothing.chunk(2)[1]
+    )
 
 
 def test_neighbours_matter_only_where_the_mask_says_so(windows):

@@ -58,7 +58,7 @@ class Extent:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(message=messages)
 def test_any_message_is_read_and_written_as_by_rclpy(kind, message):
     """Byte for byte, but for padding: there rclpy leaves what the memory held before, we write zeros."""
@@ -76,7 +76,7 @@ def test_any_message_is_read_and_written_as_by_rclpy(kind, message):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(message=messages)
 def test_rclpy_reads_both_byte_orders_that_we_write(kind, message):
     read, write = KINDS[kind]

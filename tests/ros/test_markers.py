@@ -100,7 +100,7 @@ def assert_same(ours: bytes, message: MarkerArray) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     paths=st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=5),
     frame_id=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9),

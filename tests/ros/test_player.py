@@ -315,7 +315,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stamps=st.lists(st.integers(0, 20 * S), min_size=1, max_size=20), steps=steps)
 def test_whatever_is_done_all_is_sent_once_in_order_and_time_goes_forward(stamps, steps):
     stamps = sorted(stamps)

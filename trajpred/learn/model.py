@@ -157,24 +157,23 @@ class Attend(nn.Module):
     The extra member keeps the softmax defined where a set is empty, and lets a query look at nobody.
     """
 
-    def __init__(self, query: int, member: int, hidden: int, heads: int = 4) -> None:
+    def __init__(self, query: int, member: int, width: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(query, hidden)
-        self.key_value = nn.Linear(member, 2 * hidden)
-        self.nothing = nn.Parameter(torch.zeros(1, 1, 2 * hidden))
-        self.out = nn.Linear(hidden, hidden)
+        self.query = nn.Linear(query, width)
+        self.key_value = nn.Linear(member, 2 * width)
+        self.nothing = nn.Parameter(torch.zeros(2 * width))
 
     def forward(self, query: Tensor, members: Tensor, mask: Tensor) -> Tensor:
-        """(M, Q), (M, J, C + 1) with a last feature of 1, (M, J) bool -> (M, H).
+        """(M, Q), (M, J, C + 1) with a last feature of 1, (M, J) bool -> (M, width).
 
         Keys and values are linear in the members, so the query is taken to the members, and the weighted
         sum of the members to the values: once per agent, not once per member. Both are told from those of
         "nothing", whose own score is therefore 0; the feature of 1 carries the difference of the biases.
+        What is found goes into a linear layer, so there is none behind the values.
         """
-        heads, dim = self.heads, self.out.in_features // self.heads
-        nothing = self.nothing[0, 0]
-        off = (self.key_value.bias - nothing)[:, None]
+        heads, dim = self.heads, self.query.out_features // self.heads
+        off = (self.key_value.bias - self.nothing)[:, None]
         # (heads, D, C + 1) each
         to_key, to_value = torch.cat([self.key_value.weight, off], dim=1).unflatten(0, (2, heads, dim))
         q = self.query(query).unflatten(-1, (heads, dim))
@@ -182,11 +181,8 @@ class Attend(nn.Module):
         score = torch.where(mask[:, None], asked @ members.mT, -1e9)
         weight = torch.softmax(nn.functional.pad(score, (0, 1)), dim=-1)[..., :-1]  # (M, heads, J)
         found = weight @ members  # (M, heads, C + 1)
-        value = (found.transpose(0, 1) @ to_value.mT).transpose(0, 1).flatten(1)
-        out: Tensor = nn.functional.linear(
-            value, self.out.weight, self.out.bias + self.out.weight @ nothing.chunk(2)[1]
-        )
-        return out
+        value: Tensor = (found.transpose(0, 1) @ to_value.mT).transpose(0, 1).flatten(1)
+        return value
 
 
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
@@ -240,6 +236,11 @@ class Grid(NamedTuple):
     anchors: Tensor
 
 
+def _growth(steps: int) -> Tensor:
+    """(2, S): what the two numbers of a path stand for in the logarithm of its spread, a power of time."""
+    return torch.stack([torch.ones(steps), torch.log(torch.arange(1, steps + 1) / steps)])
+
+
 class TrajectoryModel(nn.Module):
     """Step features in, K futures and the next state out."""
 
@@ -247,6 +248,7 @@ class TrajectoryModel(nn.Module):
     std: Tensor
     basis: Tensor
     anchors: Tensor
+    growth: Tensor
 
     def __init__(self, config: ModelConfig, grid: Grid) -> None:
         super().__init__()
@@ -256,19 +258,20 @@ class TrajectoryModel(nn.Module):
         hidden, classes = config.hidden, config.class_embedding
         self.encoder = make_encoder(config, len(FEATURES))
         self.label = nn.Embedding(len(Label), classes)
-        context = hidden + classes + 1
+        context, found = hidden + classes + 1, hidden // 2
         if config.attention:
-            self.recall = Attend(context, hidden, hidden)
+            self.recall = Attend(context, hidden, found)
         if config.neighbours.count:
-            self.look = Attend(context, hidden + classes + len(RELATION), hidden)
-        context += hidden * (bool(config.attention) + bool(config.neighbours.count))
+            self.look = Attend(context, hidden + classes + len(RELATION), found)
+        context += found * (bool(config.attention) + bool(config.neighbours.count))
         modes, (numbers, steps, _) = config.modes, grid.basis.shape
         self.trunk = nn.Sequential(
             nn.Linear(context, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, 2 * hidden), nn.ReLU()
         )
         self.residual = nn.Linear(2 * hidden, modes * numbers)
         self.logits = nn.Linear(2 * hidden, modes)
-        self.log_spread = nn.Linear(2 * hidden, modes * steps)
+        self.log_spread = nn.Linear(2 * hidden, modes * 2)
+        self.register_buffer("growth", _growth(steps), persistent=False)
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
 
@@ -324,13 +327,10 @@ class TrajectoryModel(nn.Module):
         bias = self.residual.bias + self.anchors.flatten()
         numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)
         flat = numbers.unflatten(-1, self.anchors.shape) @ self.basis.flatten(1)  # (M, K, S * 2)
+        log_spread = self.log_spread(trunk).unflatten(-1, (-1, 2)) @ self.growth  # (M, K, S)
         # Bounded: the exponential of what was never seen in training would be anything.
-        spread = torch.exp(self.log_spread(trunk).clamp(-6.0, 3.0)) * scale + 0.01
-        return Futures(
-            flat.unflatten(-1, self.basis.shape[1:]),
-            self.logits(trunk),
-            spread.unflatten(-1, (self.config.modes, -1)),
-        )
+        spread = torch.exp(log_spread.clamp(-6.0, 3.0)) * scale[..., None] + 0.01
+        return Futures(flat.unflatten(-1, self.basis.shape[1:]), self.logits(trunk), spread)
 
     def forward(self, given: Inputs, state: State) -> tuple[Futures, State]:
         """Encode, then decode the selected agents."""

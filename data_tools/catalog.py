@@ -9,6 +9,7 @@
 | sdd_trajnet:SPLIT | standard pedestrian split; val is taken out of train | 8 + 12 steps of 0.4 s |
 | sdd:SPLIT | raw annotations by video, all classes | 8 + 12 steps of 12 frames |
 | sdd:SPLIT:CLASS | the same, but only this class (Biker ...) is scored | 8 + 12 steps of 12 frames |
+| union:FOLD:SPLIT | train or val of all the above, on a finer grid | 8 + 12 steps of 0.4 s |
 | kitti, kitti:SEQUENCE | all sequences, or one | 10 + 30 steps of 0.1 s |
 | a path | a Parquet table, a folder of them, or a rosbag2 log | none: played as it is |
 
@@ -29,7 +30,7 @@ from data_tools.text import WORD, read_columns
 from trajpred.config import Protocol
 from trajpred.errors import InputError
 from trajpred.tables import read_tables
-from trajpred.types import Scene
+from trajpred.types import Label, Scene
 from trajpred.windows import DataSource, on_grid
 
 ROOT_VARIABLE = "TRAJPRED_DATA"
@@ -51,6 +52,8 @@ SDD_HELD_OUT = {
     "test": ("gates/video4", "gates/video7", "hyang/video12", "nexus/video4", "quad/video1"),
     "val": ("gates/video5", "hyang/video9", "nexus/video5"),
 }
+SDD_GAP_NS = 200_000_000
+"""Where boxes are missing for longer, nothing is interpolated."""
 SDD_CLASSES = {name: label for name, label in sdd.LABELS.items() if name != "Cart"}
 """Classes that can be scored apart. Carts share a label with cars, so Car means both."""
 
@@ -78,7 +81,8 @@ def open_data(name: str, root: Path | None = None) -> DataSource:
 def _unknown(name: str) -> InputError:
     return InputError(
         f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
-        "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, kitti, kitti:SEQUENCE with "
+        "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, union:FOLD:SPLIT, kitti, "
+        "kitti:SEQUENCE with "
         f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
         f"{', '.join(SDD_CLASSES)}, and paths of Parquet tables and rosbag2 logs"
     )
@@ -152,6 +156,44 @@ def _sdd(name: str, options: list[str], root: Path) -> DataSource:
     return DataSource(name, on_time, protocol, scored_label=scored_label)
 
 
+def _union(name: str, options: list[str], root: Path) -> DataSource:
+    """Train or val of all the benchmarks, fit to be scored on the test of each of them.
+
+    The two splits of SDD share videos. Whoever is scored in one (of the standard split, pedestrians) in its
+    test is left out of the other, and whoever is in its val out of the other's train. The pedestrians
+    at the cyclists' place have no split: all are train.
+    """
+    match options:
+        case [fold, ("train" | "val") as split] if fold in FOLDS:
+            pass
+        case _:
+            raise _unknown(name)
+    kept_back = ("test",) if split == "val" else ("test", "val")
+    raw_videos = {video for other in kept_back for video in SDD_HELD_OUT[other]}
+    standard = {s.name for other in kept_back for s in _sdd_trajnet(name, [other], root).scenes}
+    raw = (
+        scene.take(scene.label != Label.PEDESTRIAN) if _in_standard_split(scene.name) in standard else scene
+        for scene in _sdd(name, [split], root).scenes
+    )
+    scenes = [
+        *_eth_ucy(name, [fold, split], root).scenes,
+        *(
+            scene
+            for scene in _sdd_trajnet(name, [split], root).scenes
+            if scene.name not in map(_in_standard_split, raw_videos)
+        ),
+        *(on_grid(scene, VRU_STEP_NS, together=True, gap_max_ns=SDD_GAP_NS) for scene in raw),
+        *_vru(name, [split], root).scenes,
+        *(_vru_pedestrians(name, [], root).scenes if split == "train" else ()),
+    ]
+    return DataSource(name, tuple(scenes), Protocol())
+
+
+def _in_standard_split(video: str) -> str:
+    """gates/video2 as the standard pedestrian split names it: gates_2."""
+    return video.replace("/video", "_")
+
+
 def _from_grid_point(scene: Scene, step_ns: int) -> Scene:
     """The scene from its first stamp on that is a multiple of the step.
 
@@ -177,4 +219,5 @@ _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
     "sdd_trajnet": _sdd_trajnet,
     "sdd": _sdd,
     "kitti": _kitti,
+    "union": _union,
 }

@@ -159,7 +159,14 @@ def test_interrupted_training_says_so_and_goes_on(tmp_path):
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "trajpred.cli", "train", "--config", str(config)]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore interrupts, and so would this one if the tests run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (run / "last.ckpt").exists() and first.poll() is None:
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)

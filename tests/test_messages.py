@@ -108,6 +108,7 @@ def prediction_for(frame, paths, probability, mode_valid=None, step_s=0.5, headi
         probability=np.broadcast_to(np.asarray(probability, float), (n, k)),
         mode_valid=np.ones((n, k), bool) if mode_valid is None else np.asarray(mode_valid),
         spread=np.ones((n, k, steps)),
+        single=paths[:, 0],
         source=np.zeros(n, np.uint8),
     )
 

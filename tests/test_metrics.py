@@ -46,6 +46,7 @@ def make_batch(paths, truth, **known) -> Batch:
         "probability": np.full((n, k), 1 / k),
         "mode_valid": np.ones((n, k), bool),
         "spread": np.ones((n, k, t)),
+        "single": np.nan_to_num(paths[:, 0]),
         "truth_valid": np.ones((n, t), bool),
         "offset_s": np.arange(1.0, t + 1),
         "start": np.zeros((n, 2)),
@@ -96,14 +97,7 @@ def slow_scores(batch: Batch, i: int) -> dict[str, float]:
     off = [[math.dist(batch.paths[i, k, t], batch.truth[i, t]) for t in steps] for k in modes]
     ade = [sum(row) / len(row) for row in off]
     fde = [row[-1] for row in off]
-    single = []
-    for t in steps:
-        ends, share = [complex(*batch.paths[i, k, t]) for k in modes], [x / sum(p) for x in p]
-        centre = sum(x * end for x, end in zip(share, ends, strict=True))
-        for _ in range(10):
-            pull = [x / (abs(end - centre) + 1e-3) for x, end in zip(share, ends, strict=True)]
-            centre = sum(x * end for x, end in zip(pull, ends, strict=True)) / sum(pull)
-        single.append(abs(centre - complex(*batch.truth[i, t])))
+    single = [math.dist(batch.single[i, t], batch.truth[i, t]) for t in steps]
     found = {"ade_1": ade[0], "fde_1": fde[0], "ade_single": sum(single) / len(single)}
     found["fde_single"] = single[-1]
     for k in (5, 6, 10, 20):

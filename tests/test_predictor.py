@@ -610,6 +610,7 @@ def by_hand():
         probability=np.ones((1, 1)),
         mode_valid=np.ones((1, 1), bool),
         spread=np.array([[[1.0, 1.5]]]),
+        single=np.array([[[12.0, 0.0], [14.0, 0.0]]]),
         source=np.zeros(1, np.uint8),
     )
 
@@ -620,6 +621,7 @@ def test_other_times_are_taken_from_the_straight_lines_between():
     # Beyond 2 s it goes on at the last velocity, (2, 2) m/s, and the spread at 0.5 m/s.
     np.testing.assert_allclose(other.paths[0, 0], [[12, 0], [14, 0], [15, 1], [16, 2], [20, 6]])
     np.testing.assert_allclose(other.spread[0, 0], [0.5, 1.0, 1.25, 1.5, 2.5])
+    np.testing.assert_allclose(other.single[0], [[11, 0], [12, 0], [13, 0], [14, 0], [18, 0]])
     assert (other.stamp_ns, other.frame_id, other.ids.tolist()) == (7, "map", by_hand().ids.tolist())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,18 +116,27 @@ def test_rows_between_the_grid_points_are_left_out():
     np.testing.assert_array_equal(windows.xy[0, :, 1], [0, 2, 4, 6])
 
 
-def test_phases_cut_again_between_the_grid_points():
-    windows = cut((scene_of({1: range(8)}, step_s=0.5),), TWO_AND_TWO, phases=2)
-    assert sorted(windows.stamp_ns.tolist()) == [101 * S, 101 * S + S // 2]
+FINE = replace(TWO_AND_TWO, fine=2, observe=3)
+
+
+def test_a_fine_history_has_the_points_between_those_of_the_future():
+    windows = cut((scene_of({1: range(8)}, step_s=0.5),), FINE)
+    assert windows.stamp_ns.tolist() == [101 * S, 101 * S + S // 2]
     assert len(set(windows.group.tolist())) == 2
-    np.testing.assert_array_equal(
-        windows.xy[np.argsort(windows.stamp_ns), :, 1], [[0, 2, 4, 6], [1, 3, 5, 7]]
-    )
+    np.testing.assert_array_equal(windows.xy[:, :, 1], [[0, 1, 2, 4, 6], [1, 2, 3, 5, 7]])
 
 
-def test_phases_of_a_recording_on_the_grid_add_nothing():
+def test_a_hole_between_the_points_of_the_future_leaves_a_window_complete():
+    windows = cut((scene_of({1: [0, 2, 4, 6]}, step_s=0.5),), FINE)
+    assert windows.target.tolist() == [True]
+    assert windows.valid.tolist() == [[True, False, True, True, True]]
+
+
+def test_a_fine_history_of_a_recording_on_the_grid_finds_the_same_windows():
     scene = scene_of(HAND_MADE)
-    assert described(cut((scene,), TWO_AND_TWO, phases=4)) == described(cut((scene,), TWO_AND_TWO))
+    fine = cut((scene,), FINE)
+    coarse = replace(fine, **{name: getattr(fine, name)[:, [0, 2, 3, 4]] for name in ("xy", "valid")})
+    assert described(coarse) == described(cut((scene,), FINE.coarse)) == described(cut((scene,), TWO_AND_TWO))
 
 
 def test_stamps_that_a_data_set_rounded_are_on_the_grid():
@@ -184,8 +195,8 @@ def test_taking_rows_keeps_the_numbers_of_the_groups():
 
 
 protocols = st.builds(
-    Protocol,
-    step_ns=st.just(S),
+    lambda fine, **others: Protocol(step_ns=S * fine, fine=fine, **others),
+    fine=st.integers(1, 3),
     observe=st.integers(1, 3),
     predict=st.integers(1, 3),
     stride=st.integers(1, 3),
@@ -197,16 +208,18 @@ seen = st.dictionaries(st.integers(0, 4), st.sets(st.integers(0, 9), min_size=1)
 def brute_force(scene_seen, protocol):
     """What `described` gives, read off the definition point by point."""
     first = min(min(points) for points in scene_seen.values())
-    steps, moments = protocol.observe + protocol.predict, {}
+    columns, now_column, moments = protocol.columns, protocol.observe - 1, {}
+    needed = [i for i, column in enumerate(columns) if (column - now_column) % protocol.fine == 0]
     for start in range(first, 11, protocol.stride):
-        now = start + protocol.observe - 1
+        now = start + now_column
         window = {
-            n: [int(start + i in points) for i in range(steps)]
+            n: [int(start + column in points) for column in columns]
             for n, points in scene_seen.items()
             if now in points
         }
-        if sum(all(valid) for valid in window.values()) >= protocol.min_tracks:
-            moments[0, float(now)] = {n: (all(valid), valid) for n, valid in window.items()}
+        complete = {n: all(valid[i] for i in needed) for n, valid in window.items()}
+        if sum(complete.values()) >= protocol.min_tracks:
+            moments[0, float(now)] = {n: (complete[n], valid) for n, valid in window.items()}
     return moments
 
 
@@ -225,9 +238,7 @@ def test_any_scene_is_cut_as_by_brute_force(scene_seen, protocol):
     assert (np.diff(windows.group) >= 0).all()
     for group in np.unique(windows.group):
         assert len(set(windows.stamp_ns[windows.group == group].tolist())) == 1
-    point = (windows.stamp_ns[:, None] - 100 * S) // S + np.arange(
-        -protocol.observe + 1, protocol.predict + 1
-    )
+    point = (windows.stamp_ns[:, None] - 100 * S) // S + np.subtract(protocol.columns, protocol.observe - 1)
     expected_xy = np.stack([10 * np.array(numbers_of(windows.ids))[:, None] + point, point], axis=-1)
     np.testing.assert_array_equal(windows.xy[windows.valid], expected_xy[windows.valid])
 

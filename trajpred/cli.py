@@ -25,7 +25,6 @@ def train(
     model: ModelConfig = ModelConfig(),  # noqa: B008 - frozen
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
     protocol: Protocol | None = None,
-    phases: int = 1,
     data_root: Path | None = None,
 ) -> None:
     """Train a model; an interrupted run goes on where it was.
@@ -37,7 +36,6 @@ def train(
         model: The network.
         training: The training run.
         protocol: Time grid and lengths of windows, for tables and logs; a benchmark has its own.
-        phases: Cut recordings that are faster than the grid at this many phases of it.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
     """
     learn = _learn()
@@ -45,8 +43,8 @@ def train(
     sources = {split: _open(name, data_root) for split, name in names.items()}
     run = learn.fit(
         names["train"],
-        _windows(sources["train"], protocol, phases),
-        _windows(sources["val"], protocol, 1),
+        _windows(sources["train"], protocol),
+        _windows(sources["val"], protocol.coarse if protocol else None),
         model,
         training,
         out,
@@ -182,7 +180,7 @@ def ablate(
     from trajpred.learn.ablate import ablate as run
 
     windows = {
-        split: _windows(_open(_fill(data, fold, split), data_root), protocol, 1)
+        split: _windows(_open(_fill(data, fold, split), data_root), protocol)
         for split in ("train", "val", "test")
     }
     print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))
@@ -236,11 +234,11 @@ def _open(name: str, root: Path | None) -> DataSource:
     return open_data(name, root)
 
 
-def _windows(source: DataSource, protocol: Protocol | None, phases: int) -> Windows:
+def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
     from trajpred.evaluate import scored_only
     from trajpred.windows import cut
 
-    return scored_only(cut(source.scenes, protocol or source.protocol, phases), source)
+    return scored_only(cut(source.scenes, protocol or source.protocol), source)
 
 
 def _json(values: Any) -> str:

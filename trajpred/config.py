@@ -6,7 +6,7 @@ __slots__, since jsonargparse reads the __dict__ of a default.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 NS_PER_S = 1_000_000_000
@@ -16,10 +16,11 @@ EncoderName = Literal["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a recording is cut into scored windows: observe, then predict, on a fixed time grid.
+    """How a recording is cut into windows: observe, then predict, on a fixed time grid.
 
-    step_ns between grid points; observe and predict count grid points; stride in grid points;
-    min_tracks: moments with fewer complete windows are left out.
+    step_ns between grid points; observe and predict count grid points; min_tracks: moments with fewer
+    complete windows are left out. To train on recordings faster than the grid: `fine` divides the step of
+    the history, whose points `observe` then counts; stride, in points of the history's grid.
     """
 
     step_ns: int = 400_000_000
@@ -27,6 +28,23 @@ class Protocol:
     predict: int = 12
     stride: int = 1
     min_tracks: int = 1
+    fine: int = 1
+
+    @property
+    def columns(self) -> list[int]:
+        """(observe + predict,) where a window's points lie on the history's grid."""
+        ahead = [self.observe - 1 + self.fine * (i + 1) for i in range(self.predict)]
+        return [*range(self.observe), *ahead]
+
+    @property
+    def past_ns(self) -> list[int]:
+        """(observe,) ns from the first point of the history."""
+        return [self.step_ns * i // self.fine for i in range(self.observe)]
+
+    @property
+    def coarse(self) -> Protocol:
+        """The same windows with a history at step_ns, as they are scored."""
+        return replace(self, fine=1, observe=(self.observe - 1) // self.fine + 1)
 
     @property
     def offset_s(self) -> list[float]:
@@ -109,14 +127,20 @@ class ModelConfig:
 class TrainingConfig:
     """The training run. Lengths in epochs, rates per step.
 
+    min_steps: optimiser steps that a run has at least; where `epochs` are fewer, it has more epochs, since a
+    small recording needs as many steps as a large one.
     history_dropout: share of training windows whose first observations are hidden, so that a
-    track is predicted from its first observation on. anneal_share: the share of the run over which
-    winner-takes-all sharpens from soft (temperature anneal_from_m, metres) to hard. noise_m: observed
-    positions are blurred by up to this standard deviation, another one for each agent. threads: the
-    matrices are small, so that two runs side by side gain more than two threads in one.
+    track is predicted from its first observation on. keep_every: of a history on a finer grid (Protocol.fine)
+    every n-th observation is kept, n drawn for each moment from the first to the second of these.
+    anneal_share: the share of the run over which winner-takes-all sharpens from soft (temperature
+    anneal_from_m, metres) to hard. noise_m: observed positions are blurred by up to this standard deviation,
+    another one for each agent. bend_per_m: whole moments are bent, straight tracks to arcs of a random
+    curvature of this standard deviation. threads: the matrices are small, so that two runs side by side gain
+    more than two threads in one.
     """
 
     epochs: int = 30
+    min_steps: int = 0
     batch_agents: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -131,7 +155,9 @@ class TrainingConfig:
     scale_range: float = 0.2
     reverse_share: float = 0.0
     noise_m: float = 0.0
+    bend_per_m: float = 0.0
     history_dropout: float = 0.1
+    keep_every: tuple[int, int] = (1, 1)
     seed: int = 0
     threads: int = 1
     log: Literal["csv", "tensorboard"] = "csv"

@@ -45,8 +45,8 @@ def demo(out: Path, seed: int = 0) -> None:
         console.print(f"    {run} goes on where it was, if its settings are the same")
     fit(
         f"demo street, seed {seed}",
-        _windows(demo_scene(seconds=400.0, seed=seed), phases=1),
-        _windows(demo_scene(seconds=60.0, seed=seed + 1), phases=1),
+        _windows(demo_scene(seconds=400.0, seed=seed)),
+        _windows(demo_scene(seconds=60.0, seed=seed + 1)),
         MODEL,
         training,
         run,
@@ -72,8 +72,8 @@ def demo(out: Path, seed: int = 0) -> None:
         console.print(f"    {out / name}")
 
 
-def _windows(scene: Scene, phases: int) -> Windows:
-    return cut((scene,), PROTOCOL, phases)
+def _windows(scene: Scene) -> Windows:
+    return cut((scene,), PROTOCOL)
 
 
 def _report(source: DataSource, model: Path, out: Path) -> None:

@@ -153,12 +153,12 @@ def _play_windows(predictor: Answers, windows: Windows, progress: Progress[Any] 
 def _play(predictor: Predictor, windows: Windows) -> Prediction:
     """The history of windows as perception ticks; the prediction for all rows after the last one."""
     predictor.reset()
-    past = windows.protocol.observe
+    past, past_ns = windows.protocol.observe, windows.protocol.past_ns
     ids = ids_from_int(np.arange(len(windows)))
     for t in range(past):
         seen = windows.valid[:, t]
         frame = TrackFrame(
-            stamp_ns=t * windows.protocol.step_ns,
+            stamp_ns=past_ns[t],
             frame_id="map",
             ids=ids[seen],
             label=windows.label[seen],
@@ -265,6 +265,7 @@ def _batch(prediction: Prediction, **known: Any) -> Batch:
         probability=prediction.probability,
         mode_valid=prediction.mode_valid,
         spread=prediction.spread,
+        single=prediction.single,
         offset_s=prediction.offset_s,
         origin=prediction.xy,
         heading=prediction.heading,

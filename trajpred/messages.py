@@ -19,6 +19,7 @@ from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, OutputConfig
 from trajpred.errors import InputError
 from trajpred.geometry import (
+    central_path,
     course,
     half_turn,
     quaternion_from_yaw,
@@ -282,6 +283,7 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
     first = predicted.poses[predicted.pose_start[predicted.path_start[:-1]]]
     twist = predicted.state[:, _VELOCITY]
     twist = np.where((np.abs(twist) < _SANE).all(axis=1, keepdims=True), twist, 0.0)
+    probability = weight / weight.sum(axis=1, keepdims=True)
     prediction = Prediction(
         stamp_ns=predicted.stamp_ns,
         frame_id=predicted.frame_id,
@@ -291,9 +293,10 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
         heading=_yaws(np.ascontiguousarray(first[:, 3:])),
         velocity=rotate(twist, _yaws(np.ascontiguousarray(predicted.state[:, cdr.ORIENTATION]))),
         paths=paths,
-        probability=weight / weight.sum(axis=1, keepdims=True),
+        probability=probability,
         mode_valid=mode_valid,
         spread=np.full(paths.shape[:3], UNKNOWN_SPREAD_M),
+        single=central_path(paths, probability),  # a message has no place for it
         source=np.full(n, Source.MODEL, np.uint8),
     )
     return prediction, predicted

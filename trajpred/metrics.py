@@ -22,7 +22,6 @@ from trajpred.calibration import (
     reliability_counts,
 )
 from trajpred.errors import InputError
-from trajpred.geometry import central_path
 from trajpred.types import Bool, Float, Int, Label
 
 TOP_K = (5, 6, 10, 20)
@@ -53,8 +52,8 @@ METRICS = (
     "coverage_50",
     "coverage_90",
 )
-"""What is scored per agent: single is geometry.central_path, 1 the most probable path. `summarise`
-adds calibration_error, which only a group of agents has."""
+"""What is scored per agent: single is the predictor's own choice of one path, 1 the most probable
+path. `summarise` adds calibration_error, which only a group of agents has."""
 LENGTHS = tuple(name for name in METRICS if name.startswith(("ade_", "fde_", "min_")))
 HORIZON_ERRORS = ("error_1", "min_error_6", "min_error_20")
 INTERVALS = (
@@ -77,7 +76,8 @@ class Batch:
 
     paths (N, K, T, 2) m; probability (N, K) not negative, scaled to sum to 1 over the valid modes;
     mode_valid (N, K), at least one per agent, others never count; spread (N, K, T) m, standard
-    deviation of each coordinate; truth (N, T, 2) m; truth_valid (N, T), other steps never count;
+    deviation of each coordinate; single (N, T, 2) m, the one path to use; truth (N, T, 2) m;
+    truth_valid (N, T), other steps never count;
     offset_s (T,) s after now, ascending, > 0; start (N, 2) m, where the agent was first observed in its
     window; origin (N, 2) m, heading (N,) rad and speed (N,) m/s now;
     label (N,) uint8; track (N,) int64: the track that the window was cut from, one number across
@@ -90,6 +90,7 @@ class Batch:
     probability: Float
     mode_valid: Bool
     spread: Float
+    single: Float
     truth: Float
     truth_valid: Bool
     offset_s: Float
@@ -110,6 +111,7 @@ class Batch:
             "probability": (n, k),
             "mode_valid": (n, k),
             "spread": (n, k, t),
+            "single": (n, t, 2),
             "truth": (n, t, 2),
             "truth_valid": (n, t),
             "offset_s": (t,),
@@ -315,6 +317,7 @@ def _check_values(batch: Batch) -> None:
         "no mode is valid": batch.mode_valid.any(axis=1),
         "paths is not finite": (path_finite | hidden).all(axis=1),
         "spread is not finite": (spread_finite | hidden).all(axis=1),
+        "single is not finite": np.isfinite(batch.single).all(axis=(1, 2)),
         "probability is negative or not finite": probability_fine.all(axis=1),
         "probability sums to 0": probability.any(axis=1),
         "truth is not finite": (np.isfinite(batch.truth).all(axis=2) | ~batch.truth_valid).all(axis=1),
@@ -358,7 +361,7 @@ def _score_chunk(batch: Batch) -> AgentScores:
     largest = largest_error(distance, batch.truth_valid)
     waymo = waymo_miss(path_end - end[:, None], true_heading(batch), batch.offset_s[last], batch.speed)
     share = region_share(end, path_end, batch.spread[agent, :, last], batch.probability)
-    single = displacement(central_path(batch.paths, batch.probability)[:, None], batch.truth)
+    single = displacement(batch.single[:, None], batch.truth)
     values = {
         "ade_single": average_error(single, batch.truth_valid)[:, 0],
         "fde_single": final_error(single, batch.truth_valid)[:, 0],

@@ -63,6 +63,7 @@ class _Answer(NamedTuple):
     probability: Float
     mode_valid: Bool
     spread: Float
+    single: Float
 
 
 class Predictor:
@@ -244,6 +245,7 @@ class Predictor:
             probability=answer.probability,
             mode_valid=answer.mode_valid,
             spread=answer.spread,
+            single=answer.single,
             source=taken.source,
         )
 
@@ -259,15 +261,15 @@ class Predictor:
         spread[:, 0] = grown_spread(self.offset_s, n)
         if taken.kalman is not None:
             paths[taken.tracked, 0], spread[taken.tracked, 0] = taken.kalman.forecast(self.offset_s)
-        return _Answer(paths, probability, probability > 0, spread)
+        return _Answer(paths, probability, probability > 0, spread, paths[:, 0].copy())
 
 
 def _in_map(forecast: Forecast, motion: NDArray[np.void]) -> _Answer:
     """What was said in the own frames of M agents of this MOTION (M,)."""
     paths, spread = np.empty(forecast.paths.shape), np.empty(forecast.spread.shape)
-    probability = np.empty(forecast.probability.shape)
-    _turned(forecast.paths, forecast.probability, forecast.spread, motion, paths, probability, spread)
-    return _Answer(paths, probability, np.ones(probability.shape, bool), spread)
+    probability, single = np.empty(forecast.probability.shape), np.empty(forecast.single.shape)
+    _turned(*forecast, motion, paths, probability, spread, single)
+    return _Answer(paths, probability, np.ones(probability.shape, bool), spread, single)
 
 
 @compiled
@@ -275,15 +277,21 @@ def _turned(
     paths: Float32,
     probability: Float32,
     spread: Float32,
+    single: Float32,
     motion: NDArray[Any],
     paths_in_map: Float,
     probability_of_one: Float,
     same_spread: Float,
+    single_in_map: Float,
 ) -> None:
-    """The last three are what becomes of the first three."""
+    """The last four are what becomes of the first four."""
     agents, modes, steps = spread.shape
     for i in range(agents):
         here, cos, sin = motion[i].xy, math.cos(motion[i].heading), math.sin(motion[i].heading)
+        for t in range(steps):
+            x, y = single[i, t, 0], single[i, t, 1]
+            single_in_map[i, t, 0] = here[0] + x * cos - y * sin
+            single_in_map[i, t, 1] = here[1] + x * sin + y * cos
         total = 0.0
         for k in range(modes):
             total += probability[i, k]

@@ -202,20 +202,22 @@ def _unseal(content: bytes, path: Path) -> bytes:
 class Forecast(NamedTuple):
     """What the model says of M selected agents, in each agent's own frame, float32.
 
-    paths (M, K, T, 2) m; probability (M, K); spread (M, K, T) m.
+    paths (M, K, T, 2) m; probability (M, K); spread (M, K, T) m; single (M, T, 2) m, the one path of
+    least expected error.
     """
 
     paths: Float32
     probability: Float32
     spread: Float32
+    single: Float32
 
     def is_finite(self) -> NDArray[np.bool_]:
         """(M,) whether everything said of an agent is finite."""
-        return _finite(self.paths, self.probability, self.spread)
+        return _finite(*self)
 
 
 @compiled
-def _finite(paths: Float32, probability: Float32, spread: Float32) -> NDArray[np.bool_]:
+def _finite(paths: Float32, probability: Float32, spread: Float32, single: Float32) -> NDArray[np.bool_]:
     agents, modes, steps = spread.shape
     finite = np.empty(agents, np.bool_)
     for i in range(agents):
@@ -225,6 +227,8 @@ def _finite(paths: Float32, probability: Float32, spread: Float32) -> NDArray[np
             for t in range(steps):
                 x, y, sigma = paths[i, k, t, 0], paths[i, k, t, 1], spread[i, k, t]
                 faults += (x - x) + (y - y) + (sigma - sigma)
+        for t in range(steps):
+            faults += (single[i, t, 0] - single[i, t, 0]) + (single[i, t, 1] - single[i, t, 1])
         finite[i] = faults == 0.0
     return finite
 
@@ -296,7 +300,7 @@ class OnnxModel:
         }
         values = self._session.run(self._outputs, {k: v for k, v in feeds.items() if k in self._inputs})
         out = dict(zip(self._outputs, values, strict=True))
-        forecast = Forecast(out["paths"], out["probability"], out["spread"])
+        forecast = Forecast(*(out[name] for name in Forecast._fields))
         return forecast, {name: out[f"{name}_next"] for name in self.info.state}
 
 
@@ -308,6 +312,7 @@ def _check_graph(session: onnxruntime.InferenceSession, info: ModelInfo, path: P
         "paths": [modes, steps, 2],
         "probability": [modes],
         "spread": [modes, steps],
+        "single": [steps, 2],
         **{f"{name}_next": list(shape) for name, shape in info.state.items()},
     }
     for promised, there in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):

@@ -48,5 +48,6 @@ def resample(prediction: Prediction, offset_s: Float) -> Prediction:
         prediction,
         offset_s=offset_s,
         paths=taken(start, prediction.paths),
+        single=taken(start[:, :1], prediction.single[:, None])[:, 0],
         spread=taken(certain, prediction.spread),
     )

@@ -180,7 +180,8 @@ class Prediction:
     what is known of the agent now, which the paths start from; paths (N, K, T, 2) m;
     probability (N, K), sums to 1 over the valid modes;
     mode_valid (N, K), at least one per agent; spread (N, K, T) m, the standard deviation of each
-    coordinate round the path; source (N,) uint8, see Source.
+    coordinate round the path; single (N, T, 2) m, the path to use where only one can be;
+    source (N,) uint8, see Source.
     """
 
     stamp_ns: int
@@ -194,6 +195,7 @@ class Prediction:
     probability: Float
     mode_valid: Bool
     spread: Float
+    single: Float
     source: NDArray[np.uint8]
 
     def __len__(self) -> int:

@@ -17,9 +17,10 @@ from trajpred.types import Bool, Float, Ids, Int, Scene
 class Windows:
     """Agents at moments. A moment is one scene at one grid time; its agents are one group.
 
-    T = protocol.observe + protocol.predict grid steps, the first `observe` of them history. Rows are
-    all agents seen at the last history step: those with a complete window are `target` (scored,
-    trained on), the others are there as neighbours, with what they have.
+    T = protocol.observe + protocol.predict grid points, the first `observe` of them history. Rows are
+    all agents seen at the last history point: those with a complete window are `target` (scored,
+    trained on), the others are there as neighbours, with what they have. Of a finer history the points
+    that are protocol.step_ns apart make a window complete.
 
     group (A,) moment of each row, ascending; scene (A,) index into scene_names; stamp_ns (A,) time of
     the last history step; ids (A,); label (A,); xy (A, T, 2) m; valid (A, T) observed;
@@ -72,12 +73,16 @@ class DataSource:
     scored_label: int | None = None
 
 
-def on_grid(scene: Scene, step_ns: int) -> Scene:
+def on_grid(scene: Scene, step_ns: int, *, together: bool = False, gap_max_ns: int | None = None) -> Scene:
     """Every track interpolated linearly in time onto step_ns, counted from the track's first stamp.
 
-    For recordings whose clock jitters or does not divide the grid. Classes are those of the track's
-    first row; yaw, velocity and size are left out, since they have no agreed interpolation.
+    For recordings whose clock jitters or does not divide the grid. together: counted from the scene's first
+    stamp, so that tracks share their moments. Between observations farther apart than gap_max_ns a track has
+    no points. Classes are those of the track's first row; yaw, velocity and size are
+    left out, since they have no agreed interpolation.
     """
+    if not len(scene):
+        return scene
     names, first, track = np.unique(scene.ids, return_index=True, return_inverse=True)
     order = np.lexsort((scene.stamp_ns, track))
     bounds = np.append(np.flatnonzero(np.diff(track[order], prepend=-1)), len(scene))
@@ -85,13 +90,15 @@ def on_grid(scene: Scene, step_ns: int) -> Scene:
     for start, end in pairwise(bounds.tolist()):
         rows = order[start:end]
         at = scene.stamp_ns[rows]
-        grid = np.arange(at[0], at[-1] + 1, step_ns)
+        late = (scene.stamp_ns[0] - at[0]) % step_ns if together else 0
+        grid = np.arange(at[0] + late, at[-1] + 1, step_ns)
+        if gap_max_ns is not None:
+            after = np.searchsorted(at, grid)  # the first observation that is not before
+            grid = grid[(at[after] == grid) | (at[after] - at[after - 1] <= gap_max_ns)]
         seconds, wanted = (at - at[0]) * 1e-9, (grid - at[0]) * 1e-9
         points.append(np.stack([np.interp(wanted, seconds, scene.xy[rows, i]) for i in (0, 1)], axis=1))
         stamps.append(grid)
         lengths.append(len(grid))
-    if not names.size:
-        return scene
     return Scene.build(
         scene.name,
         np.concatenate(stamps),
@@ -103,68 +110,66 @@ def on_grid(scene: Scene, step_ns: int) -> Scene:
     )
 
 
-def cut(scenes: tuple[Scene, ...], protocol: Protocol, phases: int = 1) -> Windows:
+def cut(scenes: tuple[Scene, ...], protocol: Protocol) -> Windows:
     """Slide a window over every scene.
 
-    Rows off the time grid are left out: the grid starts at each scene's first stamp, and
-    `phases` > 1 cuts again with the grid shifted by step/phases, for recordings faster than the grid.
+    Rows off the time grid, which starts at each scene's first stamp, are left out.
     Raises InputError if no scene holds a single complete window.
     """
-    steps = protocol.observe + protocol.predict
     parts: list[dict[str, NDArray[np.generic]]] = []
     group0 = 0
     for scene_index, scene in enumerate(scenes):
-        for phase in range(phases):
-            part = _cut_scene(scene, protocol, protocol.step_ns * phase // phases)
-            if part is None:
-                continue
-            count = int(part["group"].max()) + 1
-            part["group"] = part["group"] + group0
-            part["scene"] = np.full(len(part["group"]), scene_index)
-            group0 += count
-            parts.append(part)
+        part = _cut_scene(scene, protocol)
+        if part is None:
+            continue
+        count = int(part["group"].max()) + 1
+        part["group"] = part["group"] + group0
+        part["scene"] = np.full(len(part["group"]), scene_index)
+        group0 += count
+        parts.append(part)
     if not parts:
+        steps = protocol.coarse.observe + protocol.predict
         names = ", ".join(s.name for s in scenes[:3])
         raise InputError(f"no window of {steps} steps of {protocol.step_ns / 1e9} s in {names or 'no scene'}")
     arrays = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     return Windows(protocol=protocol, scene_names=tuple(s.name for s in scenes), **arrays)
 
 
-def _cut_scene(scene: Scene, protocol: Protocol, phase_ns: int) -> dict[str, NDArray[np.generic]] | None:
+def _cut_scene(scene: Scene, protocol: Protocol) -> dict[str, NDArray[np.generic]] | None:
     """One scene's windows as the fields of Windows, group counted from 0; None if there are none."""
     if not len(scene):
         return None
-    steps, step_ns = protocol.observe + protocol.predict, protocol.step_ns
-    since = scene.stamp_ns - scene.stamp_ns[0] - phase_ns
-    index = np.rint(since / step_ns).astype(np.int64)
+    step_ns, last_seen, columns = protocol.step_ns, protocol.observe - 1, np.array(protocol.columns)
+    since = scene.stamp_ns - scene.stamp_ns[0]
+    index = np.rint(since * (protocol.fine / step_ns)).astype(np.int64)
     # A grid point is a stamp within a hundredth of a step: data sets round their stamps.
-    rows = np.flatnonzero((np.abs(since - index * step_ns) * 100 <= step_ns) & (index >= 0))
-    if not rows.size:
-        return None
+    rows = np.flatnonzero(np.abs(since - index * step_ns // protocol.fine) * 100 <= step_ns)
     index = index[rows]
     names, track = np.unique(scene.ids[rows], return_inverse=True)
     length = int(index.max()) + 1
     # (tracks, grid) -> row + 1 of the observation, 0 where there is none
-    table = np.zeros((len(names), length + steps), np.int64)
+    table = np.zeros((len(names), length + columns[-1] + 1), np.int64)
     table[track, index] = rows + 1
 
     now = np.unique(index)  # grid times that hold any agent are candidates for "the last history step"
-    start = now - protocol.observe + 1
+    start = now - last_seen
     start = start[(start >= 0) & (start % protocol.stride == 0)]
     if not start.size:
         return None
     seen = table != 0
-    run = np.cumsum(np.pad(seen, ((0, 0), (1, 0))), axis=1)
-    complete = (run[:, start + steps] - run[:, start]) == steps  # (tracks, moments)
+    needed = columns[(columns - last_seen) % protocol.fine == 0]
+    complete = np.ones((len(names), len(start)), bool)  # (tracks, moments)
+    for column in needed.tolist():
+        complete &= seen[:, start + column]
     keep = complete.sum(axis=0) >= max(protocol.min_tracks, 1)
     start, complete = start[keep], complete[:, keep]
-    present = seen[:, start + protocol.observe - 1]
+    present = seen[:, start + last_seen]
     moment, agent = np.nonzero(present.T)
     if not moment.size:
         return None
-    picked = table[agent[:, None], start[moment][:, None] + np.arange(steps)] - 1  # (A, T)
+    picked = table[agent[:, None], start[moment][:, None] + columns] - 1  # (A, T)
     valid = picked >= 0
-    last = picked[:, protocol.observe - 1]
+    last = picked[:, last_seen]
     blank = np.where(valid, picked, last[:, None])  # any row: masked out below
     mask2 = valid[..., None]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,6 @@ def random_artefact(path: Path, **settings) -> Path:
     """A small artefact of random weights that knows every class: 12 steps of 0.4 s, 4 paths."""
     model = small_model(cut((crowd(),), Protocol()), "lstm", **settings)
     classes = [label.name for label in Label]
-    run = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, classes, "0")
+    run = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, classes, "0")
     path.write_bytes(seal(to_onnx(model, describe(model, run))))
     return path

@@ -75,6 +75,19 @@ def test_shortened_histories_keep_the_last_observation(windows):
     assert (short.valid[:, 8:] == windows.valid[:, 8:]).all()
 
 
+def test_a_fine_history_is_thinned_back_from_now_and_a_coarse_one_is_not(windows):
+    how = TrainingConfig(history_dropout=0.0, keep_every=(3, 3))
+    protocol = windows.protocol
+    now = protocol.observe - 1
+    thin = augment(windows, how, np.random.default_rng(0)).valid[:, : now + 1]
+    everyone = windows.valid[:, : now + 1].all(axis=1)
+    assert everyone.any()
+    assert (thin[everyone] == ((now - np.arange(now + 1)) % 3 == 0)).all()
+    sparse = replace(windows, valid=windows.valid & (np.arange(windows.valid.shape[1]) % 2 == now % 2))
+    thin = augment(sparse, how, np.random.default_rng(0)).valid
+    np.testing.assert_array_equal(thin[:, : now + 1], sparse.valid[:, : now + 1])
+
+
 def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
     batches = Batches(windows, NEAR, PLAIN)
     first, again = list(batches), list(batches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from trajpred.runtime import OnnxModel, seal
 from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
 
-RUN = Run("crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, [label.name for label in Label], "0")
+RUN = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, [label.name for label in Label], "0")
 VARIANTS = [*((name, 0) for name in ENCODERS), ("lstm", 4)]
 
 

@@ -40,28 +40,26 @@ def test_masked_steps_change_nothing(windows, encoder):
     torch.testing.assert_close(found, expected)
 
 
-def test_the_lstm_step_is_that_of_torch():
-    ours = Recurrent("lstm", features=5, hidden=7)
-    theirs = torch.nn.LSTMCell(5, 7)
-    theirs.weight_ih.data, theirs.weight_hh.data = ours.input.weight.data, ours.recur.weight.data
-    theirs.bias_ih.data, theirs.bias_hh.data = ours.input.bias.data, torch.zeros(28)
-    x, h, c = torch.randn(3, 5), torch.randn(3, 7), torch.randn(3, 7)
-    torch.testing.assert_close(ours.step(ours.input(x), (h, c)), theirs(x, (h, c)))
-
-
-def test_the_gru_step_is_that_of_torch():
-    ours = Recurrent("gru", features=5, hidden=7)
-    theirs = torch.nn.GRUCell(5, 7)
-    theirs.weight_ih.data, theirs.weight_hh.data = ours.input.weight.data, ours.recur.weight.data
-    theirs.bias_ih.data, theirs.bias_hh.data = ours.input.bias.data, ours.recur.bias.data
-    x, h = torch.randn(3, 5), torch.randn(3, 7)
-    torch.testing.assert_close(ours.step(ours.input(x), (h,))[0], theirs(x, h))
+@pytest.mark.parametrize("shown", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+def test_step_after_step_is_torchs_own_run(kind, shown):
+    cell = Recurrent(kind, features=5, hidden=7)
+    for weights in cell.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    steps, mask = torch.randn(9, 6, 5), torch.rand(9, 6) < shown
+    mask[:2], mask[2] = True, False
+    start = tuple(torch.randn(9, 7) for _ in cell.state_shapes)
+    state = start
+    for step, present in zip(steps.unbind(1), mask.unbind(1), strict=True):
+        new = cell.step(cell.input(step), state)
+        state = tuple(torch.where(present[:, None], n, old) for n, old in zip(new, state, strict=True))
+    torch.testing.assert_close(state, cell.run(steps, mask, start))
 
 
 def test_the_relu_rnn_starts_as_an_integrator():
     """Identity recurrence: a positive input stays in the state for ever."""
     cell = Recurrent("rnn_relu", features=2, hidden=4)
-    torch.testing.assert_close(cell.recur.weight.data, torch.eye(4))
+    torch.testing.assert_close(cell.cell.all_weights[0][1].data, torch.eye(4))
     state = (torch.tensor([[1.0, 2.0, 3.0, 4.0]]),)
     for _ in range(50):
         state = cell.step(torch.zeros(1, 4), state)

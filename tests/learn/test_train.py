@@ -14,6 +14,7 @@ from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConf
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
 from trajpred.learn.ablate import ablate
+from trajpred.learn.data import Batches
 from trajpred.learn.export import export
 from trajpred.learn.train import Run, fit, load_model
 from trajpred.metrics import summarise
@@ -42,6 +43,15 @@ def test_training_lowers_the_error_logs_gradients_and_writes_a_run(tmp_path):
     names = set(logged(tmp_path / "run")[0])
     assert {"val/min_ade", "val/min_fde", "val/ade_1"} <= names
     assert Run.read(tmp_path / "run") == run
+
+
+def test_a_small_recording_gets_more_epochs_until_its_steps_are_enough(tmp_path):
+    fewer = replace(TRAINING, epochs=1, min_steps=1)
+    more = replace(fewer, min_steps=3 * len(Batches(windows(), MODEL.neighbours, TRAINING)) - 1)
+    for training, epochs in ((fewer, 1), (more, 3)):
+        out = tmp_path / str(epochs)
+        fit("crowd", windows(), windows(1), MODEL, training, out, progress=False)
+        assert len([row for row in logged(out) if row.get("val/score")]) == epochs
 
 
 def test_the_best_checkpoint_scores_what_the_run_says(tmp_path):

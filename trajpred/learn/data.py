@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
+from trajpred.errors import InputError
 from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
 from trajpred.learn.model import Grid, Inputs
 from trajpred.types import Bool, Float, Float32, Int
@@ -33,7 +34,7 @@ def fold_windows(windows: Windows) -> History:
     """The history part of each window as step features; windows are on a time grid."""
     past = windows.protocol.observe
     return fold(
-        windows.protocol.step_ns * np.arange(past),
+        np.array(windows.protocol.past_ns),
         windows.xy[:, :past],
         windows.valid[:, :past],
         windows.yaw[:, :past],
@@ -82,12 +83,14 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     rank = min(config.basis, futures.shape[1], len(futures))
     _, _, basis = np.linalg.svd(futures[:: max(1, len(futures) // 50_000)], full_matrices=False)
     basis = basis[:rank]
-    anchors = _cluster(futures @ basis.T, config.modes, np.random.default_rng(seed))
+    numbers = futures @ basis.T
+    anchors = _cluster(numbers, config.modes, np.random.default_rng(seed))
     return Grid(
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
         basis=torch.from_numpy(basis.reshape(rank, -1, 2).astype(np.float32)),
         anchors=torch.from_numpy(anchors.astype(np.float32)),
+        centre=torch.from_numpy(np.median(numbers, axis=0).astype(np.float32)),
     )
 
 
@@ -119,7 +122,7 @@ def _cluster(points: Float, count: int, rng: Generator, rounds: int = 30) -> Flo
 
 
 def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
-    """Turn, mirror, scale and reverse whole moments at random; blur and shorten histories of agents.
+    """Turn, mirror, scale, bend, reverse and thin whole moments at random; blur and shorten histories.
 
     Features do not change under a turn, except for an agent seen once, whose heading is not known:
     turning keeps the model from learning the recording site's main direction.
@@ -128,6 +131,8 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
     moments = int(moment.max()) + 1
     windows = _reverse(windows, (rng.random(moments) < how.reverse_share)[moment])
     _, moment = np.unique(windows.group, return_inverse=True)
+    if how.bend_per_m:
+        windows = _bend(windows, how.bend_per_m * rng.normal(size=moments)[moment])
     turn = rng.uniform(-np.pi, np.pi, moments)[moment]
     mirror = np.where(how.flip & (rng.random(moments) < 0.5), -1.0, 1.0)[moment]
     scale = np.exp(rng.uniform(-how.scale_range, how.scale_range, moments))[moment]
@@ -146,6 +151,12 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
     shortened = rng.random(len(windows)) < how.history_dropout
     hidden = np.where(shortened, rng.integers(1, max(past, 2), len(windows)), 0)
     valid[:, :past] &= np.arange(past) >= hidden[:, None]
+    least, most = how.keep_every
+    every = rng.integers(least, most + 1, moments)[moment]
+    # Every n-th, counted back from now. What nobody saw just after was not recorded on the fine grid.
+    kept = (past - 1 - np.arange(past)) % every[:, None] == 0
+    kept[:, :-1] |= ~valid[:, 1:past]
+    valid[:, :past] &= kept
     return replace(
         windows,
         xy=moved(xy),
@@ -159,6 +170,8 @@ def _reverse(windows: Windows, which: Bool) -> Windows:
     """Let some moments run backwards. What the tracker said of direction is dropped there."""
     if not which.any():
         return windows
+    if windows.protocol.fine > 1:
+        raise InputError("training.reverse_share needs a history at the step of the future: protocol.fine 1")
 
     def flipped(array: Any) -> Any:
         return np.where(which.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
@@ -171,6 +184,28 @@ def _reverse(windows: Windows, which: Bool) -> Windows:
         velocity_valid=windows.velocity_valid & ~which[:, None],
     )
     return turned.take(turned.valid[:, windows.protocol.observe - 1])
+
+
+def _bend(windows: Windows, curvature: Float) -> Windows:
+    """Turn each displacement by the curvature (A,) 1/m times the way to it: a straight track is an arc.
+
+    Only where the whole window was seen. What the tracker said of direction is dropped there.
+    """
+    now = windows.protocol.observe - 1
+    whole = np.asarray(windows.valid.all(axis=1))
+    step = np.diff(windows.xy, axis=1)
+    turn = curvature[:, None] * np.hypot(step[..., 0], step[..., 1])
+    angle = np.cumsum(turn, axis=1) - 0.5 * turn
+    angle -= angle[:, now, None]
+    bent = np.zeros_like(windows.xy)
+    bent[:, 1:] = np.cumsum(to_map(step, angle), axis=1)
+    bent += (windows.xy[:, now] - bent[:, now])[:, None]
+    return replace(
+        windows,
+        xy=np.where(whole[:, None, None], bent, windows.xy),
+        yaw_valid=windows.yaw_valid & ~whole[:, None],
+        velocity_valid=windows.velocity_valid & ~whole[:, None],
+    )
 
 
 class Batches(IterableDataset[Batch]):

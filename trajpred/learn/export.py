@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from trajpred import __version__
+from trajpred.config import Protocol
 from trajpred.errors import ArtefactError
 from trajpred.features import FEATURES, RELATION, Neighbours
 from trajpred.learn.model import Inputs, State, TrajectoryModel
@@ -21,7 +22,7 @@ from trajpred.types import Label
 
 TOLERANCE_M = 1e-4
 INPUTS = Inputs._fields
-OUTPUTS = ("paths", "probability", "spread")
+OUTPUTS = ("paths", "probability", "spread", "single")
 
 
 class _Graph(nn.Module):
@@ -34,7 +35,8 @@ class _Graph(nn.Module):
     def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
         """Inputs in their order, then the parts of the state; probability instead of logits."""
         futures, after = self.model(Inputs(*flat[: len(INPUTS)]), flat[len(INPUTS) :])
-        return futures.paths, torch.softmax(futures.logits, dim=-1), futures.spread, *after
+        probability = torch.softmax(futures.logits, dim=-1)
+        return futures.paths, probability, futures.spread, futures.single, *after
 
 
 def export(run_folder: Path, out: Path) -> ModelInfo:
@@ -67,7 +69,7 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         relation=RELATION,
         classes=tuple(label.name for label in Label),
         trained_classes=tuple(run.classes),
-        offset_s=tuple(run.offset_s),
+        offset_s=tuple(Protocol(**run.protocol).offset_s),
         modes=config.modes,
         min_observations=1 if shortened else 2,
         neighbours=config.neighbours.count,

@@ -1,4 +1,4 @@
-"""What training minimises: winner-takes-all over K paths, a mode classifier, and a spread per step."""
+"""What training minimises: winner-takes-all over K paths, a single path, a mode classifier, a spread."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from trajpred.learn.model import Futures
 
 
 class Losses(NamedTuple):
-    """Scalars: path in metres, classify in nats, spread in nats per step."""
+    """Scalars: path and single in metres, classify in nats, spread in nats per step."""
 
     path: Tensor
+    single: Tensor
     classify: Tensor
     spread: Tensor
 
 
 def distances(futures: Futures, truth: Tensor) -> Tensor:
-    """(M, K, S) m between each path and the truth (M, S, 2)."""
-    step = futures.paths - truth[:, None]
+    """(M, K + 1, S) m between each path, and last the single one, and the truth (M, S, 2)."""
+    step = torch.cat([futures.paths, futures.single[:, None]], dim=1) - truth[:, None]
     return torch.sqrt((step**2).sum(-1) + 1e-8)
 
 
@@ -30,9 +31,11 @@ def losses(futures: Futures, truth: Tensor, temperature_m: float, endpoint_weigh
 
     At a high temperature every path is pulled towards the truth in proportion to a soft-min of
     the costs, so that no mode dies early; at zero only the winner is. The classifier learns which mode
-    wins, the spread how far the winner's steps are off; neither moves the paths.
+    wins; the spread maximises the likelihood of the mixture (calibration.mixture_nll); neither moves the
+    paths, nor the spread the classifier. The single path minimises its mean error.
     """
     gap = distances(futures, truth)
+    gap, single = gap[:, :-1], gap[:, -1]
     cost = gap.mean(-1) + endpoint_weight * gap[..., -1]  # (M, K)
     winner = cost.argmin(dim=1)
     if temperature_m > 1e-3:
@@ -41,7 +44,7 @@ def losses(futures: Futures, truth: Tensor, temperature_m: float, endpoint_weigh
     else:
         path = cost.gather(1, winner[:, None]).mean()
     classify = cross_entropy(futures.logits, winner)
-    won = torch.arange(len(winner)), winner
-    spread = futures.spread[won]
-    nll = 2.0 * torch.log(spread) + gap.detach()[won] ** 2 / (2.0 * spread**2)
-    return Losses(path, classify, nll.mean())
+    share = torch.log_softmax(futures.logits.detach(), dim=1)[..., None]
+    spread = futures.spread
+    density = share - gap.detach() ** 2 / (2.0 * spread**2) - 2.0 * torch.log(spread)  # (M, K, S), a log
+    return Losses(path, single.mean(), classify, -torch.logsumexp(density, dim=1).mean())

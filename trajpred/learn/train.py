@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader
 from trajpred import __version__
 from trajpred.config import ModelConfig, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
-from trajpred.learn.data import Batch, Batches, fit_grid
+from trajpred.learn.data import Batch, Batches, augment, fit_grid
 from trajpred.learn.losses import distances, losses
 from trajpred.learn.model import Futures, TrajectoryModel
 from trajpred.memory import keep_freed_memory
@@ -37,12 +38,15 @@ RUN_FILE = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What run.json says: the data, its time grid and classes, all settings; at the end seconds and score."""
+    """What run.json says: the data, its classes, how it was cut, all settings; at the end seconds and score.
+
+    protocol, model and training are those dataclasses as JSON has them.
+    """
 
     data: str
+    protocol: dict[str, Any]
     model: dict[str, Any]
     training: dict[str, Any]
-    offset_s: list[float]
     classes: list[str]
     code_version: str
     seconds: float | None = None
@@ -71,7 +75,7 @@ class Run:
 
         def what(run: Run) -> tuple[object, ...]:
             training = {k: v for k, v in run.training.items() if k not in ("threads", "log")}
-            return run.data, run.model, training
+            return run.data, run.protocol, run.model, training
 
         return what(self) == what(other)
 
@@ -86,7 +90,8 @@ class Training(LightningModule):
         near = model.config.neighbours
         self._train = Batches(train, near, config)
         self._val = Batches(val, near, None)
-        self.total_steps = len(self._train) * config.epochs
+        self.epochs = max(config.epochs, math.ceil(config.min_steps / len(self._train)))
+        self.total_steps = len(self._train) * self.epochs
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The epoch's batches, the same ones after a resume."""
@@ -107,12 +112,13 @@ class Training(LightningModule):
         return futures
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """The weighted sum of the three losses."""
+        """The weighted sum of the four losses."""
         config = self.config
         parts = losses(self._futures(batch), batch.truth, self.temperature_m(), config.endpoint_weight)
         for name, value in parts._asdict().items():
             self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))
-        return parts.path + config.classify_weight * parts.classify + config.spread_weight * parts.spread
+        paths = parts.path + parts.single
+        return paths + config.classify_weight * parts.classify + config.spread_weight * parts.spread
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient norm before clipping: where it explodes, clipping is what saves the run."""
@@ -122,12 +128,15 @@ class Training(LightningModule):
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Errors in metres; `val/score` is what checkpoints are picked by."""
         futures = self._futures(batch)
-        gap = distances(futures, batch.truth)  # (M, K, S)
+        gap = distances(futures, batch.truth)  # (M, K + 1, S)
+        gap, single = gap[:, :-1], gap[:, -1]
         first = gap[torch.arange(len(gap)), futures.logits.argmax(dim=1)]
         best_path, best_end = gap.mean(-1).amin(1).mean(), gap[..., -1].amin(1).mean()
         values = {
             "min_ade": best_path,
             "min_fde": best_end,
+            "ade_single": single.mean(),
+            "fde_single": single[:, -1].mean(),
             "ade_1": first.mean(),
             "fde_1": first[:, -1].mean(),
             "score": best_path + self.config.endpoint_weight * best_end,
@@ -162,8 +171,9 @@ def fit(
     name says what the windows are. Raises InputError if `out` holds a run with other settings.
     """
     classes = [Label(label).name for label in np.unique(train.label[train.target]).tolist()]
-    offset_s = train.protocol.offset_s
-    run = Run(name, asdict(model_config), asdict(config), offset_s, classes, __version__)
+    parts = (train.protocol, model_config, config)
+    protocol, model_settings, training_settings = (json.loads(json.dumps(asdict(part))) for part in parts)
+    run = Run(name, protocol, model_settings, training_settings, classes, __version__)
     out.mkdir(parents=True, exist_ok=True)
     if (out / RUN_FILE).exists():
         earlier = Run.read(out)
@@ -174,16 +184,18 @@ def fit(
     run.write(out)
     started = time.monotonic()
     _prepare(config)
-    model = TrajectoryModel(model_config, fit_grid(train, model_config, config.seed))
+    seen = augment(train, config, np.random.default_rng(config.seed))
+    model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
     best = ModelCheckpoint(
         dirpath=out, filename="best", monitor="val/score", enable_version_counter=False, save_last=True
     )
     callbacks: list[Callback] = [best, EMAWeightAveraging(decay=config.ema_decay)]
     if progress:
         callbacks.append(RichProgressBar(refresh_rate=10, leave=False))
+    training = Training(model, train, val, config)
     trainer = Trainer(
         accelerator="auto",
-        max_epochs=config.epochs,
+        max_epochs=training.epochs,
         gradient_clip_val=config.clip_norm,
         callbacks=callbacks,
         logger=_logger(config, out),
@@ -197,7 +209,7 @@ def fit(
     last = out / "last.ckpt"
     resume = str(last) if last.exists() else None
     try:
-        trainer.fit(Training(model, train, val, config), ckpt_path=resume, weights_only=True)
+        trainer.fit(training, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
         raise KeyboardInterrupt from None
     score = float(best.best_model_score) if best.best_model_score is not None else float("nan")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types benchmark-accuracy clean
 
 demo: $(READY)
 	$(BIN)/trajpred demo --out demo
@@ -11,6 +11,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+benchmark-accuracy: $(READY)
+	$(BIN)/python benchmarks/accuracy.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

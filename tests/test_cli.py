@@ -65,13 +65,16 @@ def test_evaluate_prints_a_table_and_writes_json(table, tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["evaluate", "--model", "cv", "--data", str(table), "--json", str(out)]) == 0
     scores = json.loads(out.read_text())
-    assert {"model", "data", "n", "metrics", "per_class", "per_horizon"} <= scores.keys()
+    assert {"model", "data", "n", "metrics", "per_class", "per_motion", "per_horizon"} <= scores.keys()
     wanted = {
         "ade_1", "fde_1", "min_ade_6", "min_fde_6", "min_ade_20", "min_fde_20",
         "miss_rate_av2", "brier_min_fde", "nll", "calibration_error",
     }  # fmt: skip
     assert wanted <= scores["metrics"].keys()
-    assert "bicycle" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "bicycle" in printed
+    assert len(scores["per_motion"]) > 1
+    assert all(f"│   {name} " in printed for name in scores["per_motion"])
 
 
 def test_evaluate_writes_json_to_standard_output(table, capsys):
@@ -145,7 +148,7 @@ def test_options_may_be_spelt_with_dashes(tmp_path, capsys):
     assert str(tmp_path) in line
 
 
-def test_interrupted_training_says_so_and_goes_on(tmp_path):
+def test_interrupted_training_says_so_goes_on_and_is_exported(tmp_path, capsys):
     for split, seed in (("train", 0), ("val", 1)):
         write_table(demo_scene(seconds=30.0, seed=seed), tmp_path / f"{split}.parquet")
     run = tmp_path / "run"
@@ -177,6 +180,9 @@ def test_interrupted_training_says_so_and_goes_on(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "next: trajpred export" in again.stdout
     assert json.loads((run / "run.json").read_text())["seconds"] > 0
+    for calibrated, says in (("true", True), ("false", False)):
+        assert main(["export", str(run), "--out", str(tmp_path / "m.onnx"), "--calibrated", calibrated]) == 0
+        assert ("calibrated: temperature" in capsys.readouterr().out) == says
 
 
 @pytest.mark.real_data

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trajpred.config import Protocol
 from trajpred.errors import InputError
+from trajpred.geometry import rotate
 from trajpred.metrics import (
     HORIZON_ERRORS,
     INTERVALS,
@@ -20,6 +21,7 @@ from trajpred.metrics import (
     METRICS,
     AgentScores,
     Batch,
+    MotionType,
     average_error,
     best_of,
     bootstrap_interval,
@@ -29,9 +31,12 @@ from trajpred.metrics import (
     is_moving,
     largest_error,
     last_step,
+    motion_type,
     score,
     summarise,
     true_heading,
+    true_speed,
+    true_turn,
     waymo_miss,
 )
 from trajpred.types import Label, Scene, ids_from_int
@@ -313,6 +318,158 @@ def test_heading_of_the_truth_is_that_of_its_last_movement():
     assert true_heading(batch) == pytest.approx([math.pi / 2, math.pi / 2, 2.0, 3.0])
 
 
+def along_x(*x: float) -> list[list[float]]:
+    return [[position, 0.0] for position in x]
+
+
+def motion_of(truth, step_s: float, **known) -> MotionType:
+    """The type of one agent from its T true positions in m, step_s apart; None is not known."""
+    valid = [point is not None for point in truth]
+    filled = [[np.nan, np.nan] if point is None else point for point in truth]
+    offset_s = step_s * np.arange(1, len(truth) + 1)
+    known = {name: [value] for name, value in known.items()}
+    batch = make_batch(
+        np.zeros((1, 1, len(truth), 2)), [filled], truth_valid=[valid], offset_s=offset_s, **known
+    )
+    return MotionType(motion_type(batch)[0])
+
+
+ROUND_THE_CORNER = [[1, 0], [2, 0], [3, 0], [3, 1], [3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("truth", "step_s", "known", "expected"),
+    [
+        (along_x(1, 2, 3, 4), 1.0, {"speed": 1.0}, "MOVING"),
+        (along_x(-1, -2, -3, -4), 1.0, {"speed": 1.0}, "MOVING"),  # reverses: its heading is no matter
+        ([[1, 0], [2, 0.4], [3, 1], [4, 1.4]], 1.0, {"speed": 1.0}, "MOVING"),  # bends by 22 degrees
+        ([[1, 0], [2, 1], [3, 2], [4, 2]], 1.0, {"speed": 1.0}, "MOVING"),  # to the next lane
+        (along_x(0.1), 0.1, {"speed": 1.0}, "MOVING"),  # all that is known, too short for a direction
+        ([None, None, [3, 0], None], 1.0, {"speed": 1.0}, "MOVING"),
+        (along_x(0.3, 0.9, 1.9, 3.4), 1.0, {"speed": 0.0}, "STARTING"),
+        (ROUND_THE_CORNER, 1.0, {"speed": 0.2}, "STARTING"),
+        (along_x(0, 0, 0, 0.6), 1.0, {"speed": 0.0}, "STARTING"),
+        (along_x(1, 3, 4, 4.1), 1.0, {"speed": 0.0}, "STARTING"),  # and stands again at the end
+        (along_x(1, 3, 1, 0, 0), 1.0, {"speed": 0.0}, "STARTING"),  # there and back
+        (along_x(1.3, 1.9, 2.2, 2.2), 1.0, {"speed": 1.5}, "STOPPING"),
+        ([[1, 0], [1.5, 1], [1.5, 1.2], [1.5, 1.2]], 1.0, {"speed": 1.5}, "STOPPING"),  # in a turn
+        ([[1, 0], None, [1.5, 0], None], 1.0, {"speed": 1.5}, "STOPPING"),
+        (along_x(0, 0, 0, 0), 1.0, {"speed": 0.0}, "WAITING"),
+        (along_x(0.4, 0.8, 0.4, 0.8), 1.0, {"speed": 0.3}, "WAITING"),
+        (along_x(0, 0, 0, 0), 1.0, {"speed": 0.0, "start": [-9.0, 0.0]}, "WAITING"),  # walked up before
+        (along_x(0.2, 0.2, 0.2, 0.2), 0.4, {"speed": 1.0}, "WAITING"),  # the last bit of a stop
+        (along_x(0, 0.05, 0, 0.25), 0.4, {"speed": 0.0}, "WAITING"),  # noise at the end
+        (ROUND_THE_CORNER, 1.0, {"speed": 1.0}, "TURNING"),
+        ([[x, -y] for x, y in ROUND_THE_CORNER], 1.0, {"speed": 1.0}, "TURNING"),
+        ([[1, 0], None, [3, 0], None, [3, 2]], 1.0, {"speed": 1.0}, "TURNING"),
+        (along_x(1, 2, 1, 0), 1.0, {"speed": 1.0}, "TURNING"),  # back
+        # it is never 1 m from here, so that the heading says where it sets out to
+        (along_x(0.7, -0.6), 1.0, {"speed": 1.0, "heading": 0.0}, "TURNING"),
+        (along_x(0.7, -0.6), 1.0, {"speed": 1.0, "heading": math.pi}, "MOVING"),
+        (along_x(0.4, 0.8, 1.2, 1.6, 2.0, 2.4), 1.0, {"speed": 0.4}, "MOVING"),  # creeps all along
+        # seen for the first time, at 1.3 m/s: its speed is not known yet
+        (along_x(*(0.13 * np.arange(1, 20))), 0.1, {"speed": 0.0}, "MOVING"),
+    ],
+)
+def test_types_of_motion_by_hand(truth, step_s, known, expected):
+    assert motion_of(truth, step_s, **known).name == expected
+
+
+def test_a_tracker_s_noise_is_neither_a_start_nor_a_turn():
+    # 10 Hz, 3 cm of noise: from one position to the next that is 0.5 m/s.
+    rng = np.random.default_rng(11)
+    noise = rng.normal(scale=0.03, size=(400, 40, 2))
+    walk = 0.1 * np.arange(1, 41)[:, None] * [1.3, 0.0]
+    truth = np.concatenate([noise[:200], walk + noise[200:]])
+    speed = np.append(np.hypot(*rng.normal(scale=0.42, size=(2, 200))), np.full(200, 1.3))
+    batch = make_batch(np.zeros((400, 1, 40, 2)), truth, speed=speed, offset_s=0.1 * np.arange(1, 41))
+    assert (motion_type(batch) == np.repeat([MotionType.WAITING, MotionType.MOVING], 200)).all()
+
+
+def test_true_speed_and_turn_by_hand():
+    truth = [[[0.1, 0], [0.4, 0], [9, 9], [1.0, 0], [1.0, 0.3]], [[9, 9], [0, 2], [9, 9], [-2, 2], [9, 9]]]
+    valid = [[True, True, False, True, True], [False, True, False, True, False]]
+    offset_s = [0.1, 0.4, 0.5, 1.0, 1.3]
+    batch = make_batch(np.zeros((2, 1, 5, 2)), truth, truth_valid=valid, offset_s=offset_s)
+    # from 0 s to 0.1 s and to 0.4 s, from 0.4 s to 1.0 s, and from there, 0.3 s are too little, to 1.3 s
+    last = math.hypot(0.6, 0.3) / 0.9
+    assert true_speed(batch) == pytest.approx(np.array([[1.0, 1.0, 0, 1.0, last], [0, 5.0, 0, 2 / 0.6, 0]]))
+    # to (1, 0), and to (1, 0.3) from (0, 0); to the left from the way to (0, 2)
+    assert true_turn(batch) == pytest.approx([math.atan2(0.3, 1.0), math.pi / 2])
+
+
+def random_motions(rng: np.random.Generator, n: int, t: int) -> Batch:
+    """Agents that change between standing and going, and some turn, with holes and irregular steps."""
+    offset_s = np.cumsum(rng.uniform(0.05, 1.0, t))
+    share = offset_s / offset_s[-1]
+    first, last = rng.choice([0.0, 0.3, 1.0, 4.0], (2, n, 1))
+    angle = rng.uniform(-math.pi, math.pi, (n, 1)) + rng.choice([0.0, 0.2, 1.5], (n, 1)) * share
+    pace = (first + (last - first) * share) * np.diff(offset_s, prepend=0.0)
+    origin = rng.normal(scale=10.0, size=(n, 2))
+    steps = pace[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    truth_valid = rng.random((n, t)) < rng.uniform(0.2, 1.0)
+    truth = origin[:, None] + np.cumsum(steps, axis=1) + rng.normal(scale=0.03, size=(n, t, 2))
+    return make_batch(
+        np.zeros((n, 1, t, 2)),
+        np.where(truth_valid[..., None], truth, np.nan),
+        truth_valid=truth_valid,
+        offset_s=offset_s,
+        start=origin - rng.normal(size=(n, 2)),
+        origin=origin,
+        heading=rng.uniform(-math.pi, math.pi, n),
+        speed=np.abs(first[:, 0] + rng.normal(scale=0.1, size=n)),
+    )
+
+
+MOTIONS = st.builds(
+    lambda seed, n, t: random_motions(np.random.default_rng(seed), n, t),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 40),
+    st.integers(1, 18),
+)
+
+
+@given(MOTIONS)
+def test_every_agent_has_exactly_one_type_of_motion(batch):
+    scores = score(batch)
+    if not len(scores):
+        return
+    groups = summarise(scores, bootstrap=0)["per_motion"]
+    assert groups.keys() <= {motion.name.lower() for motion in MotionType}
+    assert sum(group["n"] for group in groups.values()) == len(scores)
+    for name, group in groups.items():
+        rows = scores.motion == MotionType[name.upper()]
+        assert group["n"] == rows.sum() > 0
+        assert group["fde_1"] == pytest.approx(scores.column("fde_1")[rows].mean())
+
+
+def test_every_type_of_motion_occurs_among_the_random_ones():
+    types = motion_type(random_motions(np.random.default_rng(0), 200, 12))
+    assert set(types.tolist()) == set(MotionType)
+
+
+@given(MOTIONS, st.floats(-math.pi, math.pi), st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)))
+def test_the_type_of_motion_is_the_same_wherever_and_whichever_way(batch, angle, shift):
+    batch = batch.take(batch.truth_valid.any(axis=1))
+    moved = {name: rotate(getattr(batch, name), angle) + shift for name in ("truth", "start", "origin")}
+    elsewhere = replace(batch, heading=batch.heading + angle, **moved)
+    assert np.array_equal(motion_type(elsewhere), motion_type(batch))
+
+
+@given(MOTIONS)
+def test_what_was_predicted_and_what_is_not_known_are_no_matter_for_the_type_of_motion(batch):
+    batch = batch.take(batch.truth_valid.any(axis=1))
+    rng = np.random.default_rng(0)
+    other = replace(
+        batch,
+        paths=rng.normal(size=batch.paths.shape),
+        single=rng.normal(size=batch.single.shape),
+        start=rng.normal(size=batch.start.shape),
+        truth=np.where(batch.truth_valid[..., None], batch.truth, 1e3),
+    )
+    assert np.array_equal(motion_type(other), motion_type(batch))
+
+
 def test_groups_pixels_and_horizons():
     # A car that goes 10 m, a pedestrian that waits; the pedestrian was annotated at 0.1 m per pixel
     # and its last position is not known.
@@ -341,6 +498,7 @@ def test_groups_pixels_and_horizons():
     assert summary["moving"]["fde_1"] == 3.0
     assert summary["waiting"]["fde_1"] == 2.0
     assert summary["moving"].keys() == {"n", "calibration_error", *METRICS}
+    assert summary["per_motion"] == {"moving": {"n": 2, **summary["metrics"]}}  # 1 m in 0.4 s is fast
     assert summary["pixels"] == {"n": 1, **dict.fromkeys(LENGTHS, pytest.approx(20.0))}
     assert summary["per_horizon"] == {
         "0.4": {"n": 2, **dict.fromkeys(HORIZON_ERRORS, 1.5)},
@@ -466,7 +624,7 @@ def test_the_summary_is_json_with_the_same_keys_for_every_predictor():
     )
     one, many = (summarise(score(b), bootstrap=20) for b in (single, batch))
     assert json.loads(json.dumps(many, allow_nan=False)) == many
-    for key in ("metrics", "per_horizon", "interval", "moving", "pixels"):
+    for key in ("metrics", "per_horizon", "interval", "moving", "per_motion", "pixels"):
         assert one[key].keys() == many[key].keys()
     assert set(many["metrics"]) == {*METRICS, "calibration_error"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from mcap.reader import make_reader
@@ -30,9 +32,7 @@ def artefact(tmp_path_factory):
     windows = cut((crowd(),), Protocol())
     model = small_model(windows, "lstm", neighbours=NeighbourConfig(count=4, radius_m=20.0))
     path = tmp_path_factory.mktemp("model") / "m.onnx"
-    run = Run(
-        "crowd", {}, {"history_dropout": 0.5}, Protocol().offset_s, [label.name for label in Label], "0"
-    )
+    run = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, [label.name for label in Label], "0")
     path.write_bytes(seal(to_onnx(model, describe(model, run))))
     return path
 

@@ -78,6 +78,7 @@ def ours(metadata=METADATA):
         "paths": (floating, ["M", 2, 3, 2]),
         "probability": (floating, ["M", 2]),
         "spread": (floating, ["M", 2, 3]),
+        "single": (floating, ["M", 3, 2]),
         "h_next": (floating, ["N", 5]),
     }
     nodes = [helper.make_node("Shape", ["select"], ["count"])]
@@ -86,6 +87,7 @@ def ours(metadata=METADATA):
         ("paths", [2, 3, 2], 0.0),
         ("probability", [2], 0.5),
         ("spread", [2, 3], 1.0),
+        ("single", [3, 2], 0.0),
     ):
         constants.append(helper.make_tensor(f"{name}_tail", whole, [len(tail)], tail))
         nodes.append(helper.make_node("Concat", ["count", f"{name}_tail"], [f"{name}_shape"], axis=0))
@@ -152,6 +154,7 @@ def test_an_artefact_runs(path):
     assert forecast.paths.shape == (2, 2, 3, 2)
     assert forecast.probability.tolist() == [[0.5, 0.5]] * 2
     assert forecast.spread.shape == (2, 2, 3)
+    assert forecast.single.shape == (2, 3, 2)
     assert state["h"].tolist() == [[2.0] * 5, [1.0] * 5, [0.0] * 5]
 
 

@@ -293,10 +293,10 @@ def test_ablation_refuses_rows_that_cannot_be_drawn(tmp_path):
 
 
 def test_reliability_states_the_error_and_labels_its_axes():
-    figure = viz._reliability_figure(BINS)
+    figure = viz._reliability_figure({"all": BINS})
     diagram, histogram = figure.axes
     # (10 * |0.35 - 0.15| + 30 * 0) / 40
-    assert diagram.get_title(loc="left") == "Expected calibration error 0.050"
+    assert diagram.get_title(loc="left") == "all\nexpected calibration error 0.050"
     assert diagram.get_ylabel() == "share that came closest [–]"
     assert histogram.get_xlabel() == "probability of a path [–]"
     assert histogram.get_ylabel() == "paths [count]"
@@ -307,13 +307,13 @@ def test_reliability_states_the_error_and_labels_its_axes():
 
 def test_reliability_of_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match="no reliability bin"):
-        draw_reliability([], tmp_path / "a.png")
+        draw_reliability({}, tmp_path / "a.png")
 
 
 def test_files_have_the_size_of_the_page(tmp_path):
     draw_predictions([make_case()] * 3, tmp_path / "predictions.png", "Title")
     draw_ablation(make_rows(), tmp_path / "ablation.png")
-    draw_reliability(BINS, tmp_path / "reliability.png")
+    draw_reliability({"all": BINS}, tmp_path / "reliability.png")
     assert png_size(tmp_path / "predictions.png")[0] == 7.2 * DPI
     assert png_size(tmp_path / "ablation.png") == (7.2 * DPI, 6.2 * DPI)
     assert png_size(tmp_path / "reliability.png") == (4.2 * DPI, 5.6 * DPI)
@@ -324,7 +324,7 @@ def test_files_have_the_size_of_the_page(tmp_path):
 def test_the_suffix_chooses_the_format(tmp_path, name, start):
     out = tmp_path / name
     out.write_bytes(b"old")
-    draw_reliability(BINS, out)
+    draw_reliability({"all": BINS}, out)
     assert out.read_bytes().startswith(start)
     assert list(tmp_path.iterdir()) == [out]
 
@@ -332,15 +332,15 @@ def test_the_suffix_chooses_the_format(tmp_path, name, start):
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.png.txt"])
 def test_an_unknown_suffix_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
-        draw_reliability(BINS, tmp_path / name)
+        draw_reliability({"all": BINS}, tmp_path / name)
 
 
 def test_a_file_that_cannot_be_written_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
-        draw_reliability(BINS, tmp_path / "missing" / "a.png")
+        draw_reliability({"all": BINS}, tmp_path / "missing" / "a.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match=r"folder\.png: cannot be written"):
-        draw_reliability(BINS, tmp_path / "folder.png")
+        draw_reliability({"all": BINS}, tmp_path / "folder.png")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
 
@@ -355,7 +355,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_picture(tmp_path, monkeypatc
     out = tmp_path / "a.png"
     out.write_bytes(b"old")
     with pytest.raises(InputError, match="No space left"):
-        draw_reliability(BINS, out)
+        draw_reliability({"all": BINS}, out)
     assert out.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -363,7 +363,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_picture(tmp_path, monkeypatc
 def test_without_matplotlib_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"trajpred\[viz\]"):
-        draw_reliability(BINS, tmp_path / "a.png")
+        draw_reliability({"all": BINS}, tmp_path / "a.png")
 
 
 def test_importing_viz_does_not_import_matplotlib_and_drawing_does_not_import_pyplot(tmp_path):
@@ -372,7 +372,7 @@ import sys
 from pathlib import Path
 from trajpred.viz import draw_reliability
 assert "matplotlib" not in sys.modules
-draw_reliability({BINS!r}, Path({str(tmp_path / "a.png")!r}))
+draw_reliability({{"all": {BINS!r}}}, Path({str(tmp_path / "a.png")!r}))
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -53,18 +53,21 @@ def train(
     print(f"next: trajpred export {out} --out {out.name}.onnx")
 
 
-def export(run: Path, out: Path) -> None:
+def export(run: Path, out: Path, calibrated: bool = True) -> None:
     """Export a run's best checkpoint to an artefact, checked against torch.
 
     Args:
         run: Folder of a training run.
         out: The artefact to write.
+        calibrated: With the temperature and the factor on the spreads that the run found on val.
     """
     _learn()
     from trajpred.learn.export import export as to_onnx
 
-    info = to_onnx(run, out)
+    info = to_onnx(run, out, calibrated=calibrated)
     print(f"{out}: {info.encoder}, K = {info.modes}, {len(info.offset_s)} steps to {info.offset_s[-1]:g} s")
+    if found := info.trained_by["calibration"]:
+        print(f"calibrated: temperature {found['temperature']:.2f}, spreads x {found['spread_factor']:.2f}")
 
 
 def evaluate(
@@ -257,18 +260,23 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _print_scores(scores: dict[str, Any]) -> None:
-    """The headline as a table: all, moving, waiting, then each class."""
+    """The headline as a table: all, moving, waiting, each type of motion if several occur, each class."""
     from rich.console import Console
     from rich.table import Table
 
     title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres"
     table = Table("", "n", "single path", "most probable", "best of 6", "best of 20", title=title)
     groups = {"all": {"n": scores["n"], **scores["metrics"]}}
-    groups |= {name: scores[name] for name in ("moving", "waiting")} | scores["per_class"]
+    groups |= {name: scores[name] for name in ("moving", "waiting")}
+    if len(scores["per_motion"]) > 1:
+        groups |= {"by motion:": {}} | {f"  {name}": group for name, group in scores["per_motion"].items()}
+    groups |= scores["per_class"]
     if scores["pixels"]["n"]:
         groups["all, in pixels"] = scores["pixels"]
     for name, group in groups.items():
-        if group["n"]:
+        if not group:
+            table.add_row(name)
+        elif group["n"]:
             pairs = (
                 ("ade_single", "fde_single"),
                 ("ade_1", "fde_1"),

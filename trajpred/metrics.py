@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,20 @@ MOVING_MIN_M = 2.0
 """An agent that ends farther than this from where its window starts is counted as moving, else as waiting."""
 HEADING_MIN_MPS = 0.3
 """A true step slower than this gives no heading: at standstill a displacement is noise."""
+STILL_MPS = 0.5
+"""Slower than this is standing still."""
+SPEED_OVER_S = 0.35
+"""A true speed is a mean over at least this time, where that much is known: over less it is mostly noise."""
+START_MPS2 = 2.0
+"""Nobody starts faster: what is too far away too soon to have stood still now did not, whatever
+Batch.speed says, which is 0 for what has just been seen for the first time."""
+STAY_MAX_M = 0.5
+"""An agent that is still now or at the end and stays within this of where it is now is waiting: a speed at
+the other end is noise, or the last bit of a stop."""
+DIRECTION_OVER_M = 1.0
+"""A direction of travel is that of a displacement of at least this."""
+TURN_MIN_RAD = np.deg2rad(30.0)
+"""An agent that ends in a direction that differs more than this from the one it sets out in is turning."""
 
 METRICS = (
     "ade_single",
@@ -66,6 +81,17 @@ INTERVALS = (
     "min_ade_20",
     "min_fde_20",
 )
+
+
+class MotionType(IntEnum):
+    """How an agent moves from now to the end of its truth, see motion_type."""
+
+    MOVING = 0
+    STARTING = 1
+    STOPPING = 2
+    WAITING = 3
+    TURNING = 4
+
 
 _CHUNK = 512  # agents scored at once: bounds the memory of `score` whatever the batch
 
@@ -140,9 +166,9 @@ class AgentScores:
 
     values (N, len(METRICS)): metres, nats, and 0 or 1 for misses and coverage; horizon_s (H,) s;
     horizon_error (N, H, 3) m, in the order of HORIZON_ERRORS; horizon_valid (N, H);
-    reliability (N, RELIABILITY_BINS, 3), see calibration.reliability_counts; moving (N,);
-    label, track and m_per_px (N,) as in Batch. excluded: agents left out of the rows, since none of
-    their true positions is known.
+    reliability (N, RELIABILITY_BINS, 3), see calibration.reliability_counts; moving (N,), see is_moving;
+    motion (N,) uint8, see MotionType; label, track and m_per_px (N,) as in Batch. excluded: agents left
+    out of the rows, since none of their true positions is known.
     """
 
     values: Float
@@ -151,6 +177,7 @@ class AgentScores:
     horizon_valid: Bool
     reliability: Float
     moving: Bool
+    motion: NDArray[np.uint8]
     label: NDArray[np.uint8]
     track: Int
     m_per_px: Float
@@ -252,9 +279,7 @@ def true_heading(batch: Batch) -> Float:
     To move is to be faster than HEADING_MIN_MPS between successive valid positions, the current
     one included.
     """
-    points = np.concatenate([batch.origin[:, None], batch.truth], axis=1)  # (N, T + 1, 2)
-    seen = np.concatenate([np.ones((len(batch), 1), bool), batch.truth_valid], axis=1)
-    time_s = np.concatenate([[0.0], batch.offset_s])
+    points, seen, time_s = _true_points(batch)
     agent = np.arange(len(batch))
     # (N, T) index of the last position seen before each step
     before = np.maximum.accumulate(np.where(seen, np.arange(seen.shape[1]), 0), axis=1)[:, :-1]
@@ -264,6 +289,92 @@ def true_heading(batch: Batch) -> Float:
     x, y = shift[agent, last_step(moved)].T
     heading: Float = np.where(moved.any(axis=1), np.arctan2(y, x), batch.heading)
     return heading
+
+
+def motion_type(batch: Batch) -> NDArray[np.uint8]:
+    """(N,) MotionType of agents that all have a valid step: the first of these that fits.
+
+    waiting: still now and at the end and never farther than MOVING_MIN_M from here, or still at one of the
+    two and never farther than STAY_MAX_M;
+    starting: still now, but not at the end, or not on the way to more than MOVING_MIN_M from here;
+    stopping: still only at the end;
+    turning: the truth ends in a direction that is more than TURN_MIN_RAD off the one it sets out in;
+    moving: the rest.
+
+    Still is slower than STILL_MPS by the truth; now, slower than that by Batch.speed is enough, if the agent
+    is soon no farther than START_MPS2 explains. The past does not count, unlike in is_moving: an agent that
+    walked up and now stands is waiting.
+    """
+    points, _, _ = _true_points(batch)
+    agent, last = np.arange(len(batch)), last_step(batch.truth_valid)
+    away = _distance(points, batch.origin)[:, 1:]  # (N, T), 0 where not known
+    farthest, speed = away.max(axis=1), true_speed(batch)
+    lasting = batch.truth_valid & (batch.offset_s >= SPEED_OVER_S)
+    soon = np.where(lasting.any(axis=1), lasting.argmax(axis=1), last)
+    soon_s = batch.offset_s[soon]
+    gain = np.where(batch.speed < STILL_MPS, START_MPS2 * soon_s / 2, 0.0)
+
+    still_now = away[agent, soon] < (STILL_MPS + gain) * soon_s
+    still_later = speed[agent, last] < STILL_MPS
+    went = (farthest > MOVING_MIN_M) & (speed.max(axis=1) >= STILL_MPS)
+    stay_max = np.where(still_now & still_later, MOVING_MIN_M, STAY_MAX_M)
+    types = {
+        MotionType.WAITING: (still_now | still_later) & (farthest <= stay_max),
+        MotionType.STARTING: still_now & (~still_later | went),
+        MotionType.STOPPING: ~still_now & still_later,
+        MotionType.TURNING: np.abs(true_turn(batch)) > TURN_MIN_RAD,
+    }
+    return np.select(list(types.values()), list(types), MotionType.MOVING).astype(np.uint8)
+
+
+def true_speed(batch: Batch) -> Float:
+    """(N, T) m/s at each valid step, 0 at others: the mean since the last known position SPEED_OVER_S before.
+
+    Where none is known that long before, it is the mean since now.
+    """
+    points, seen, time_s = _true_points(batch)
+    early = np.searchsorted(time_s, time_s[1:] - SPEED_OVER_S, side="right") - 1
+    known = np.maximum.accumulate(np.where(seen, np.arange(seen.shape[1]), 0), axis=1)
+    before = known[:, np.maximum(early, 0)]  # (N, T)
+    shift = points[:, 1:] - points[np.arange(len(batch))[:, None], before]
+    speed = np.hypot(shift[..., 0], shift[..., 1]) / (time_s[1:] - time_s[before])
+    return np.where(batch.truth_valid, speed, 0.0)
+
+
+def true_turn(batch: Batch) -> Float:
+    """(N,) rad in [-pi, pi]: from the direction in which the truth sets out to the one in which it ends.
+
+    The first leads from here to the first position DIRECTION_OVER_M away, or is the heading now if there is
+    none; the last leads to the end from the last position that far from it. 0 if there is none.
+    """
+    points, seen, _ = _true_points(batch)
+    agent = np.arange(len(batch))
+    end = points[agent, last_step(seen)]
+    off = seen & (_distance(points, batch.origin) >= DIRECTION_OVER_M)
+    heading = np.cos(batch.heading), np.sin(batch.heading)
+    x, y = np.where(off.any(axis=1), (points[agent, off.argmax(axis=1)] - batch.origin).T, heading)
+    off = seen & (_distance(points, end) >= DIRECTION_OVER_M)
+    end_x, end_y = np.where(off.any(axis=1), (end - points[agent, last_step(off)]).T, (x, y))
+    turn: Float = np.arctan2(x * end_y - y * end_x, x * end_x + y * end_y)
+    return turn
+
+
+def _true_points(batch: Batch) -> tuple[Float, Bool, Float]:
+    """(N, T + 1, 2) m where each agent is, now first, (N, T + 1) whether that is known, (T + 1,) s after now.
+
+    What is not known is where it is now.
+    """
+    seen = np.concatenate([np.ones((len(batch), 1), bool), batch.truth_valid], axis=1)
+    points = np.concatenate([batch.origin[:, None], batch.truth], axis=1)
+    points = np.where(seen[..., None], points, batch.origin[:, None])
+    return points, seen, np.concatenate([[0.0], batch.offset_s])
+
+
+def _distance(points: Float, place: Float) -> Float:
+    """(N, P, 2) and (N, 2) -> (N, P), in their unit."""
+    delta = points - place[:, None]
+    distance: Float = np.hypot(delta[..., 0], delta[..., 1])
+    return distance
 
 
 def waymo_miss(delta: Float, heading: Float, horizon_s: Float, speed: Float) -> Bool:
@@ -388,6 +499,7 @@ def _score_chunk(batch: Batch) -> AgentScores:
         horizon_valid=batch.truth_valid[:, horizon],
         reliability=reliability_counts(batch.probability, ade, batch.mode_valid),
         moving=is_moving(batch.start, end),
+        motion=motion_type(batch),
         label=batch.label,
         track=batch.track,
         m_per_px=batch.m_per_px,
@@ -411,8 +523,9 @@ def summarise(scores: AgentScores, bootstrap: int = 1000, seed: int = 0) -> dict
     Keys: n; excluded; metrics: METRICS and calibration_error; reliability: the bins behind it;
     per_class: by lower-case label; per_horizon: by time in s, each mode's error at that moment,
     minimised there and over agents whose true position is known then; moving and waiting, see
-    is_moving; pixels: LENGTHS of the agents whose m_per_px is known, in pixels; interval: [low, high]
-    of INTERVALS by bootstrap_interval, empty with bootstrap=0 and with fewer than two tracks.
+    is_moving; per_motion: by lower-case MotionType, of those that occur; pixels: LENGTHS of the agents
+    whose m_per_px is known, in pixels; interval: [low, high] of INTERVALS by bootstrap_interval, empty
+    with bootstrap=0 and with fewer than two tracks.
     Every group states its n; an empty group states nothing else.
 
     Raises InputError if there is no agent.
@@ -423,6 +536,7 @@ def summarise(scores: AgentScores, bootstrap: int = 1000, seed: int = 0) -> dict
             f"({scores.excluded} had a prediction)"
         )
     classes = {Label(label): scores.label == label for label in np.unique(scores.label).tolist()}
+    motions = {MotionType(motion): scores.motion == motion for motion in np.unique(scores.motion).tolist()}
     return {
         "n": len(scores),
         "excluded": scores.excluded,
@@ -432,6 +546,7 @@ def summarise(scores: AgentScores, bootstrap: int = 1000, seed: int = 0) -> dict
         "per_horizon": _per_horizon(scores),
         "moving": _group(scores.take(scores.moving)),
         "waiting": _group(scores.take(~scores.moving)),
+        "per_motion": {motion.name.lower(): _group(scores.take(rows)) for motion, rows in motions.items()},
         "pixels": _pixels(scores),
         "interval": _intervals(scores, bootstrap, seed),
     }

@@ -137,11 +137,12 @@ def draw_ablation(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     save(_ablation_figure(rows), out)
 
 
-def draw_reliability(bins: Sequence[Mapping[str, float]], out: Path) -> None:
+def draw_reliability(panels: Mapping[str, Sequence[Mapping[str, float]]], out: Path) -> None:
     """How often a path of some probability came closest, and how many paths had that probability.
 
     Args:
-        bins: as trajpred.calibration.reliability_bins makes them, `reliability` of a summary.
+        panels: title -> bins as trajpred.calibration.reliability_bins makes them, `reliability` of a summary;
+            drawn side by side.
         out: file to write, png, svg or pdf by its suffix, in place of what is there.
 
     Raises:
@@ -149,7 +150,7 @@ def draw_reliability(bins: Sequence[Mapping[str, float]], out: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     check_suffix(out)
-    save(_reliability_figure(bins), out)
+    save(_reliability_figure(panels), out)
 
 
 def _shorten(text: str, characters: int) -> str:
@@ -388,24 +389,33 @@ def _draw_gradients(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _reliability_figure(bins: Sequence[Mapping[str, float]]) -> Figure:
-    if not bins:
+def _reliability_figure(panels: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    if not panels or not all(panels.values()):
         raise InputError("no reliability bin to draw")
+    figure = new_figure(4.2 * len(panels), 5.6, compress=True)
+    grid = figure.subplots(2, len(panels), sharex=True, sharey="row", height_ratios=[3.6, 1], squeeze=False)
+    for (title, bins), diagram, histogram in zip(panels.items(), *grid, strict=True):
+        _draw_reliability(diagram, histogram, title, bins)
+    grid[0, 0].set_ylabel("share that came closest [–]")
+    grid[1, 0].set_ylabel("paths [count]")
+    legend(figure, entries(grid[0, 0]), columns=3)
+    return figure
+
+
+def _draw_reliability(
+    diagram: Axes, histogram: Axes, title: str, bins: Sequence[Mapping[str, float]]
+) -> None:
     keys = ("low", "high", "count", "mean_probability", "frequency")
     low, high, count, predicted, observed = np.array([[each[key] for key in keys] for each in bins]).T
     error = expected_calibration_error(np.stack([count, count * predicted, count * observed], axis=1))
-    figure = new_figure(4.2, 5.6, compress=True)
-    diagram, histogram = figure.subplots(2, 1, sharex=True, height_ratios=[3.6, 1])
-    style(diagram, x="", y="share that came closest [–]", title=f"Expected calibration error {error:.3f}")
+    style(diagram, x="", y="", title=f"{title}\nexpected calibration error {error:.3f}")
     diagram.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfectly calibrated")
     diagram.vlines(predicted, predicted, observed, color=VERMILLION, linewidth=2, label="gap")
     diagram.plot(
         predicted, observed, "o-", color=BLUE, linewidth=1.6, markersize=5, clip_on=False, label="found"
     )
     diagram.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    style(histogram, x="probability of a path [–]", y="paths [count]")
+    style(histogram, x="probability of a path [–]", y="")
     histogram.bar(low, count, high - low, align="edge", color=SKY, edgecolor="white")
     histogram.set_yscale("log")
     histogram.set_ylim(bottom=0.5)  # so that a bin with a single path has a bar
-    legend(figure, entries(diagram), columns=3)
-    return figure

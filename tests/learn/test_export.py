@@ -13,8 +13,9 @@ from tests.learn.conftest import ENCODERS, crowd, small_model
 from trajpred.config import PredictorConfig, Protocol
 from trajpred.evaluate import make_predictor, score_windows
 from trajpred.features import to_map
+from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import fold_windows, make_batch
-from trajpred.learn.export import TOLERANCE_M, check_parity, describe, to_onnx
+from trajpred.learn.export import TOLERANCE_M, check_parity, describe, export, to_onnx
 from trajpred.learn.train import Run
 from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel, seal
@@ -112,6 +113,29 @@ def test_metadata_describes_the_model(pair):
     assert dict(info.state) == {k: tuple(v) for k, v in model.state_shapes.items()}
     assert info.min_observations == 1
     assert json.loads(info.to_json())["trained_on"] == "crowd"
+
+
+def test_calibration_changes_probabilities_and_spreads_and_no_path(windows, tmp_path):
+    model = small_model(windows, "lstm")
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": weights}, tmp_path / "best.ckpt")
+    numbers = Calibration(2.0, 1.5, *[0.0] * 4)
+    replace(RUN, model=asdict(model.config), calibration=asdict(numbers)).write(tmp_path)
+    answers = {}
+    for calibrated in (True, False):
+        info = export(tmp_path, tmp_path / "m.onnx", calibrated=calibrated)
+        assert info.trained_by["calibration"] == (asdict(numbers) if calibrated else None)
+        onnx = OnnxModel.load(tmp_path / "m.onnx")
+        predictor = Predictor(onnx)
+        for frame in crowd(agents=9, steps=12).frames():
+            answers[calibrated] = predictor.step(frame)
+    with_it, without = answers[True], answers[False]
+    np.testing.assert_array_equal(with_it.paths, without.paths)
+    np.testing.assert_array_equal(with_it.single, without.single)
+    rooted = np.sqrt(without.probability)
+    np.testing.assert_allclose(with_it.probability, rooted / rooted.sum(axis=1, keepdims=True), rtol=1e-4)
+    assert not np.allclose(with_it.probability, without.probability, atol=1e-3)
+    np.testing.assert_allclose(with_it.spread - 0.01, 1.5 * (without.spread - 0.01), rtol=1e-4)
 
 
 def test_a_disagreement_fails_the_export(windows, tmp_path):

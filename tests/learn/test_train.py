@@ -14,8 +14,10 @@ from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConf
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
 from trajpred.learn.ablate import ablate
-from trajpred.learn.data import Batches
+from trajpred.learn.calibrate import Calibration
+from trajpred.learn.data import Batches, make_batch
 from trajpred.learn.export import export
+from trajpred.learn.losses import losses
 from trajpred.learn.train import Run, fit, load_model
 from trajpred.metrics import summarise
 from trajpred.windows import cut
@@ -86,9 +88,55 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     assert Run.read(part).seconds is None
     fit("crowd", windows(), windows(1), MODEL, TRAINING, part, progress=False)
     assert (part / "last.ckpt").exists()
+    assert Run.read(part).calibration == Run.read(whole).calibration
     a, b = (torch.load(p / "last.ckpt", weights_only=True)["state_dict"] for p in (whole, part))
     for name, weight in a.items():
         torch.testing.assert_close(b[name], weight, msg=name)
+
+
+def test_a_run_cut_off_before_its_calibration_is_calibrated_and_not_trained_again(tmp_path, monkeypatch):
+    training = replace(TRAINING, epochs=1)
+
+    def work(out):
+        return fit("crowd", windows(), windows(1), MODEL, training, out, progress=False)
+
+    whole = work(tmp_path / "whole")
+
+    from trajpred.learn import train as room
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "calibrate", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            work(part)
+    trained = Run.read(part)
+    assert trained.calibration is None
+    monkeypatch.setattr(room, "_train", cut_off)
+    found = work(part)
+    assert found == Run.read(part) == replace(trained, calibration=whole.calibration)
+
+
+def test_calibration_on_val_is_that_of_the_best_checkpoint_and_worsens_nothing(tmp_path):
+    val = windows(1)
+    run = fit("crowd", windows(), val, MODEL, TRAINING, tmp_path, progress=False)
+    told = Calibration(**run.calibration)
+    assert told.classify_after <= told.classify_before
+    assert told.spread_after <= told.spread_before
+    assert told.temperature != 1.0 != told.spread_factor
+    for calibrated, classify, spread in (
+        (False, told.classify_before, told.spread_before),
+        (True, told.classify_after, told.spread_after),
+    ):
+        model, _ = load_model(tmp_path, calibrated=calibrated)
+        batch = make_batch(val, MODEL.neighbours)
+        with torch.no_grad():
+            futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
+            found = losses(futures, batch.truth, 0.0, TRAINING.endpoint_weight)
+        assert float(found.classify) == pytest.approx(classify, abs=1e-5)
+        assert float(found.spread) == pytest.approx(spread, abs=1e-5)
 
 
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path):

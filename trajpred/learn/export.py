@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,13 @@ class _Graph(nn.Module):
         return futures.paths, probability, futures.spread, futures.single, *after
 
 
-def export(run_folder: Path, out: Path) -> ModelInfo:
-    """Write the run's best model to `out`, whole or not at all.
+def export(run_folder: Path, out: Path, *, calibrated: bool = True) -> ModelInfo:
+    """Write the run's best model to `out`, whole or not at all; calibrated, unless told otherwise.
 
     Raises ArtefactError if ONNX and torch disagree by more than TOLERANCE_M anywhere.
     """
-    model, run = load_model(run_folder)
-    info = describe(model, run)
+    model, run = load_model(run_folder, calibrated=calibrated)
+    info = describe(model, run if calibrated else replace(run, calibration=None))
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(out.name + ".tmp")
     try:
@@ -78,7 +79,12 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         mean=tuple(model.mean.tolist()),
         std=tuple(model.std.tolist()),
         trained_on=run.data,
-        trained_by={"model": run.model, "training": run.training, "score": run.score},
+        trained_by={
+            "model": run.model,
+            "training": run.training,
+            "score": run.score,
+            "calibration": run.calibration,
+        },
     )
 
 

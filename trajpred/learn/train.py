@@ -1,4 +1,4 @@
-"""Training with Lightning: back-propagation through time, checkpointed by `val`, resumable.
+"""Training with Lightning: back-propagation through time, checkpointed and calibrated by `val`, resumable.
 
 A run folder holds run.json (what is trained on what), last.ckpt (to resume from), best.ckpt (lowest
 validation score, averaged weights) and the log.
@@ -11,7 +11,7 @@ import logging
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from trajpred import __version__
 from trajpred.config import ModelConfig, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
+from trajpred.learn.calibrate import Calibration, calibrate, fold
 from trajpred.learn.data import Batch, Batches, augment, fit_grid
 from trajpred.learn.losses import distances, losses
 from trajpred.learn.model import Futures, TrajectoryModel
@@ -40,7 +41,8 @@ RUN_FILE = "run.json"
 class Run:
     """What run.json says: the data, its classes, how it was cut, all settings; at the end seconds and score.
 
-    protocol, model and training are those dataclasses as JSON has them.
+    protocol, model, training and calibration are those dataclasses as JSON has them; calibration is None
+    until the training is over.
     """
 
     data: str
@@ -52,6 +54,7 @@ class Run:
     seconds: float | None = None
     score: float | None = None
     epochs_done: int = 0
+    calibration: dict[str, float] | None = None
 
     @classmethod
     def read(cls, out: Path) -> Run:
@@ -166,7 +169,7 @@ def fit(
     *,
     progress: bool = True,
 ) -> Run:
-    """Train, or go on with a run that was interrupted; a finished run is returned as it is.
+    """Train, then calibrate, or go on with either; a finished run is returned as it is.
 
     name says what the windows are. Raises InputError if `out` holds a run with other settings.
     """
@@ -180,10 +183,26 @@ def fit(
         if not run.same_work(earlier):
             raise InputError(f"{out}: holds a run with other settings: choose another --out or remove it")
         if earlier.seconds is not None:
-            return earlier
+            run = earlier
+    if run.calibration is not None:
+        return run
     run.write(out)
     started = time.monotonic()
     _prepare(config)
+    if run.seconds is None:
+        score = _train(train, val, model_config, config, out, progress)
+        run = replace(run, seconds=time.monotonic() - started, score=score)
+        run.write(out)
+    model, _ = load_model(out, calibrated=False)
+    run = replace(run, calibration=asdict(calibrate(model, val, config.endpoint_weight)))
+    run.write(out)
+    return run
+
+
+def _train(
+    train: Windows, val: Windows, model_config: ModelConfig, config: TrainingConfig, out: Path, progress: bool
+) -> float:
+    """From the last checkpoint, if there is one, to the end; returns the best score."""
     seen = augment(train, config, np.random.default_rng(config.seed))
     model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
     best = ModelCheckpoint(
@@ -212,14 +231,14 @@ def fit(
         trainer.fit(training, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
         raise KeyboardInterrupt from None
-    score = float(best.best_model_score) if best.best_model_score is not None else float("nan")
-    finished = Run(**{**asdict(run), "seconds": time.monotonic() - started, "score": score})
-    finished.write(out)
-    return finished
+    return float(best.best_model_score) if best.best_model_score is not None else float("nan")
 
 
-def load_model(out: Path) -> tuple[TrajectoryModel, Run]:
-    """The best checkpoint's model (averaged weights) of a run folder, ready for inference."""
+def load_model(out: Path, *, calibrated: bool = True) -> tuple[TrajectoryModel, Run]:
+    """The best checkpoint's model (averaged weights) of a run folder, ready for inference.
+
+    calibrated: with the run's calibration, if it has one already, folded into the weights.
+    """
     from trajpred.config import NeighbourConfig
     from trajpred.learn.model import Grid
 
@@ -232,6 +251,8 @@ def load_model(out: Path) -> tuple[TrajectoryModel, Run]:
     settings = {**run.model, "neighbours": NeighbourConfig(**run.model["neighbours"])}
     model = TrajectoryModel(ModelConfig(**settings), Grid(*(weights[name] for name in Grid._fields)))
     model.load_state_dict(weights)
+    if calibrated and run.calibration is not None:
+        fold(model, Calibration(**run.calibration))
     return model.eval(), run
 
 

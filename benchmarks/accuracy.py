@@ -1,0 +1,321 @@
+"""Accuracy on every benchmark: trains, exports, scores through the streaming ONNX predictor, writes tables.
+
+    python benchmarks/accuracy.py --runs runs/accuracy --json benchmarks/results/accuracy.json
+
+Three seeds of every model, two side by side, one core each. What is there is not done again, so it may
+be interrupted at any time. Checkpoints and calibration come from `val`; `test` is scored once for each model.
+The tables go into docs/accuracy.md, pictures of the first seed's models into docs/pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from accuracy_tables import write_document
+
+from data_tools.catalog import FOLDS, open_data
+from trajpred.cases import pick_cases
+from trajpred.config import PredictorConfig
+from trajpred.evaluate import Answer, answered, make_predictor
+from trajpred.metrics import AgentScores, score, summarise
+from trajpred.runtime import OnnxModel
+from trajpred.types import Bool
+from trajpred.viz import draw_predictions, draw_reliability
+
+ROOT = Path(__file__).resolve().parents[1]
+DENSE_M, DENSE_OTHERS = 3.0, 3
+LATENCY_AGENTS, LATENCY_CALLS = 128, 300
+BRIEF = (
+    "min_ade_20",
+    "min_fde_20",
+    "min_ade_6",
+    "min_fde_6",
+    "ade_single",
+    "fde_single",
+    "calibration_error",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One model: its configuration, what is changed in it, and the data that it is scored on."""
+
+    name: str
+    config: str
+    data: tuple[str, ...]
+    fold: str | None = None
+    changes: tuple[str, ...] = ()
+
+    def on(self, split: str) -> Task:
+        """The same model, scored on another split; what has no splits is left out."""
+        data = tuple(d.replace(":test", f":{split}") for d in self.data if ":test" in d)
+        return self if split == "test" else replace(self, data=data)
+
+    def words(self, out: Path, seed: int) -> list[str]:
+        """The arguments of `trajpred` that train it."""
+        fold = ("--fold", self.fold) if self.fold else ()
+        config = ("--config", str(ROOT / "configs" / f"{self.config}.yaml"))
+        return ["train", *config, *fold, *self.changes, "--training.seed", str(seed), "--out", str(out)]
+
+
+def _eth_ucy(fold: str) -> tuple[str, ...]:
+    return f"eth_ucy:{fold}:test", f"eth_ucy:{fold}:test:min2"
+
+
+ALONE = ("--model.neighbours.count", "0")
+WANDERERS = ("vru:test", "sdd:test:Biker", "sdd:test", "kitti")
+TASKS = (
+    *(
+        Task(f"universal20_{f}", "universal", (*_eth_ucy(f), "sdd_trajnet:test"), f, ("--model.modes", "20"))
+        for f in FOLDS
+    ),
+    Task("universal", "universal", WANDERERS, "zara1"),
+    *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f) for f in FOLDS),
+    *(Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE) for f in FOLDS),
+    Task("vru", "vru", ("vru:test", "kitti")),
+    Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",)),
+    Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test")),
+)
+"""The longest first, so that both cores end together."""
+
+
+def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int]) -> None:
+    """Train, export and score one model in a process of its own on a free core."""
+    mine = core.get()
+    begun = time.monotonic()
+    folder = runs / f"{task.name}_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / "log.txt").open("a") as log:
+            command = [
+                sys.executable,
+                __file__,
+                "--runs",
+                str(runs),
+                "--split",
+                split,
+                "--one",
+                task.name,
+                str(seed),
+                str(mine),
+            ]
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise SystemExit(f"{task.name}, seed {seed}: failed, see {folder / 'log.txt'}")
+    finally:
+        core.put(mine)
+    lines = [f"{task.name}, seed {seed}: {time.monotonic() - begun:.0f} s"]
+    for data in task.data:
+        found = _read(folder, data, "true")["metrics"]
+        lines.append(f"  {data}: " + ", ".join(f"{name} {found[name]:.3f}" for name in BRIEF))
+    print("\n".join(lines), flush=True)
+
+
+def one(task: Task, seed: int, runs: Path) -> None:
+    """Train, export with calibration and without, score; each only if it is not there yet."""
+    from trajpred.cli import main as trajpred
+
+    folder = runs / f"{task.name}_{seed}"
+    if trajpred(task.words(folder / "run", seed)):
+        raise SystemExit(1)
+    for calibrated in ("true", "false"):
+        artefact = folder / f"calibrated_{calibrated}.onnx"
+        if not artefact.exists() and trajpred(
+            ["export", str(folder / "run"), "--out", str(artefact), "--calibrated", calibrated]
+        ):
+            raise SystemExit(1)
+        for data in task.data:
+            out = folder / f"{data.replace(':', '_')}_{calibrated}.json"
+            if not out.exists() and not (data.endswith(":min2") and calibrated == "false"):
+                _write(out, scores(str(artefact), data))
+    latency = folder / "latency.json"
+    if not latency.exists():
+        _write(
+            latency,
+            {"ms": milliseconds(folder / "calibrated_true.onnx"), "parameters": parameters(folder / "run")},
+        )
+
+
+def scores(model: str, data: str) -> dict[str, Any]:
+    """Of all scored agents, and of those in dense scenes: at least DENSE_OTHERS others within DENSE_M."""
+    source = open_data(data)
+    parts, dense = [], []
+    for answer in answered(make_predictor(model, PredictorConfig(), protocol=source.protocol), source):
+        parts.append(score(answer.batch))
+        dense.append(crowded(answer))
+    everyone = AgentScores.concatenate(parts)
+    among = np.concatenate(dense)
+    summary = summarise(everyone)
+    summary["dense"] = summarise(everyone.take(among), bootstrap=0) if among.any() else {"n": 0}
+    return summary
+
+
+def crowded(answer: Answer) -> Bool:
+    """(N,) whether a scored agent has so many others so near."""
+    now, group = answer.history[:, -1], answer.group
+    others = np.empty(len(answer.rows), np.int64)
+    for at, row in enumerate(answer.rows.tolist()):
+        first, end = np.searchsorted(group, [group[row], group[row] + 1])
+        gap = np.hypot(*(now[first:end] - now[row]).T)
+        others[at] = np.count_nonzero(gap <= DENSE_M) - 1
+    return others >= DENSE_OTHERS
+
+
+def milliseconds(artefact: Path) -> float:
+    """Median time of one step of LATENCY_AGENTS agents on one thread, their history encoded before."""
+    from trajpred.features import FEATURES, RELATION, Neighbours
+
+    model, rng = OnnxModel.load(artefact, threads=1, provider="cpu"), np.random.default_rng(0)
+    n, near = LATENCY_AGENTS, max(model.info.neighbours, 1)
+    state = {
+        name: rng.normal(size=(n, *shape)).astype(np.float32) for name, shape in model.info.state.items()
+    }
+    steps = rng.normal(size=(n, 1, len(FEATURES))).astype(np.float32)
+    relation = rng.normal(size=(n, near, len(RELATION))).astype(np.float32)
+    seen = Neighbours(rng.integers(0, n, (n, near)), np.ones((n, near), bool), relation)
+    given = (
+        steps,
+        np.ones((n, 1), bool),
+        np.full(n, 7, np.uint8),
+        np.ones(n, np.float32),
+        state,
+        np.arange(n),
+        seen,
+    )
+    times = []
+    for _ in range(LATENCY_CALLS):
+        begun = time.perf_counter()
+        model.run(*given)
+        times.append(1e3 * (time.perf_counter() - begun))
+    return float(np.median(times))
+
+
+def parameters(run: Path) -> int:
+    """Of the network."""
+    from trajpred.learn.train import load_model
+
+    return sum(part.numel() for part in load_model(run)[0].parameters())
+
+
+def _write(out: Path, values: Any) -> None:
+    draft = out.with_name(out.name + ".tmp")
+    draft.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+    draft.replace(out)
+
+
+def gathered(tasks: Iterable[Task], seeds: list[int], runs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each task, by seed: training time, parameters, milliseconds and all scores."""
+    for task in tasks:
+        rows = []
+        for seed in seeds:
+            folder = runs / f"{task.name}_{seed}"
+            run = json.loads((folder / "run" / "run.json").read_text())
+            rows.append(
+                {
+                    "seed": seed,
+                    "training_s": run["seconds"],
+                    "val_score": run["score"],
+                    "calibration": run["calibration"],
+                    **json.loads((folder / "latency.json").read_text()),
+                    "scores": {d: _read(folder, d, "true") for d in task.data},
+                    "uncalibrated": {
+                        d: _read(folder, d, "false") for d in task.data if not d.endswith(":min2")
+                    },
+                }
+            )
+        command = shlex.join(["trajpred", *task.words(Path("RUN"), 0)]).replace(f"{ROOT}/", "")
+        yield task.name, {"command": command, "seeds": rows}
+
+
+def _read(folder: Path, data: str, calibrated: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / f"{data.replace(':', '_')}_{calibrated}.json").read_text())
+    return content
+
+
+def main() -> None:
+    """Do what is not done, then write the results, the tables and the pictures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="models trained side by side, one core each")
+    parser.add_argument("--only", nargs="+", default=[], help="tasks by name; then no table is written")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="test", help="val: to tune; no table then"
+    )
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/accuracy.json"))
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    tasks = {task.name: task.on(given.split) for task in TASKS}
+    if given.one:
+        name, seed, core = given.one
+        os.sched_setaffinity(0, {int(core)})
+        one(tasks[name], int(seed), given.runs)
+        return
+    unknown = set(given.only) - set(tasks)
+    if unknown:
+        raise SystemExit(f"no such task: {', '.join(unknown)}; there are {', '.join(tasks)}")
+
+    begun = time.monotonic()
+    chosen = [task for name, task in tasks.items() if name in given.only or not given.only]
+    cores: SimpleQueue[int] = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0))[: given.jobs]:
+        cores.put(core)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        jobs = [
+            pool.submit(partial(do, task, given.split, seed, given.runs, cores))
+            for seed in given.seeds
+            for task in chosen
+        ]
+        for job in jobs:
+            job.result()
+    if given.only or given.split != "test":
+        return
+    data = dict.fromkeys(d for task in TASKS for d in task.data)
+    result = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "jobs": given.jobs,
+        "wall_s_of_this_call": time.monotonic() - begun,
+        "seeds": given.seeds,
+        "constant_velocity": {d: scores("cv", d) for d in data},
+        "models": dict(gathered(TASKS, given.seeds, given.runs)),
+    }
+    _write(given.json, result)
+    write_document(result, ROOT / "docs" / "accuracy.md")
+    draw(given.runs / f"vru_{given.seeds[0]}", ROOT / "docs" / "pictures")
+    print(given.json)
+
+
+def draw(cyclists: Path, pictures: Path) -> None:
+    """How far probabilities can be believed before and after calibration; typical and worst cases."""
+    panels = {
+        title: _read(cyclists, "vru:test", calibrated)["reliability"]
+        for title, calibrated in (("before calibration", "false"), ("after calibration", "true"))
+    }
+    draw_reliability(panels, pictures / "reliability.png")
+    predictor, source = make_predictor(str(cyclists / "calibrated_true.onnx")), open_data("vru:test")
+    for pick, title in (("typical", "Typical cyclists"), ("worst", "The worst predicted cyclists")):
+        cases = pick_cases(predictor, source, pick, 6)
+        draw_predictions(
+            cases, pictures / f"cyclists_{pick}.png", f"{title}: what was seen, six futures, what came"
+        )
+
+
+if __name__ == "__main__":
+    main()

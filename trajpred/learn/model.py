@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from trajpred.config import ModelConfig
 from trajpred.features import FEATURES, RELATION
@@ -79,27 +78,22 @@ class Recurrent(nn.Module):
     def run(self, steps: Tensor, mask: Tensor, state: State) -> State:
         """The state after steps (N, T, F), without those that mask (N, T) hides.
 
-        The numbers of `step` after `step`, in less than half the time.
+        The numbers of `step` after `step`, in less than half the time: histories of one length run at once.
         """
-        whole = mask.all(dim=1)
-        if whole.all():
-            return self._after(steps, state)
-        some, rest = whole.nonzero()[:, 0], (~whole).nonzero()[:, 0]
-        seen = mask[rest].sum(dim=1)
+        seen = mask.sum(dim=1)
         # A hidden step changes nothing, so those that are seen may as well come first.
-        order = (~mask[rest]).to(torch.uint8).argsort(dim=1, stable=True)
-        first = steps[rest].gather(1, order[..., None].expand(-1, -1, steps.shape[-1]))
-        packed = pack_padded_sequence(first, seen.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-        before = tuple(part[rest] for part in state)
-        after = tuple(
-            torch.where((seen > 0)[:, None], new, old)
-            for new, old in zip(self._after(packed, before), before, strict=True)
-        )
-        ran = self._after(steps[some], tuple(part[some] for part in state))
-        back = torch.cat([some, rest]).argsort()
-        return tuple(torch.cat(both)[back] for both in zip(ran, after, strict=True))
+        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+        first = steps.gather(1, order[..., None].expand_as(steps))
+        rows, states = [], []
+        for count in seen.unique().tolist():
+            row = (seen == count).nonzero()[:, 0]
+            before = tuple(part[row] for part in state)
+            rows.append(row)
+            states.append(self._after(first[row, :count], before) if count else before)
+        back = torch.cat(rows).argsort()
+        return tuple(torch.cat(parts)[back] for parts in zip(*states, strict=True))
 
-    def _after(self, steps: Tensor | PackedSequence, state: State) -> State:
+    def _after(self, steps: Tensor, state: State) -> State:
         before = tuple(part[None] for part in state)
         _, after = self.cell(steps, before if self.kind == "lstm" else before[0])
         return tuple(part[0] for part in (after if self.kind == "lstm" else (after,)))

@@ -300,3 +300,18 @@ def test_a_scene_on_the_grid_stays_as_it_is():
     np.testing.assert_array_equal(grid.stamp_ns, scene.stamp_ns)
     np.testing.assert_array_equal(grid.ids, scene.ids)
     np.testing.assert_allclose(grid.xy, scene.xy)
+
+
+def test_tracks_can_share_the_moments_of_their_scene():
+    stamps = np.array([0, 1000, 1300, 2300]) * 1_000_000
+    scene = Scene.build("s", stamps, ids_from_int([1, 1, 2, 2]), [[0, 0], [10, 0], [0, 5], [10, 5]])
+    grid = on_grid(scene, 400_000_000, together=True)
+    assert (grid.stamp_ns // 1_000_000).tolist() == [0, 400, 800, 1600, 2000]
+    np.testing.assert_allclose(grid.xy[:, 0], [0, 4, 8, 3, 7])
+
+
+def test_nothing_is_interpolated_across_a_long_gap():
+    stamps = np.array([0, 400, 1300, 1600, 2000]) * 1_000_000
+    scene = Scene.build("s", stamps, ids_from_int([1] * 5), np.zeros((5, 2)))
+    grid = on_grid(scene, 400_000_000, gap_max_ns=500_000_000)
+    assert (grid.stamp_ns // 1_000_000).tolist() == [0, 400, 1600, 2000]

@@ -117,6 +117,37 @@ def test_kitti_and_pedestrians(data_root):
     assert all((np.diff(scene.stamp_ns) == 80_000_000).all() for scene in pedestrians.scenes)
 
 
+@pytest.mark.real_data
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_nobody_who_is_scored_in_a_test_is_in_the_union(data_root, split):
+    scenes = {scene.name: scene for scene in open_data(f"union:zara1:{split}", data_root).scenes}
+    assert not any(name.startswith("crowds_zara01") for name in scenes)
+    assert not {scene.name for scene in open_data("vru:test", data_root).scenes} & set(scenes)
+    for test in ("sdd_trajnet:test", "sdd:test"):
+        for there in open_data(test, data_root).scenes:
+            for name in {there.name, there.name.replace("_", "/video"), there.name.replace("/video", "_")}:
+                seen = set(scenes[name].label.tolist()) if name in scenes else set()
+                assert not seen & set(there.label.tolist()), name
+
+
+@pytest.mark.real_data
+def test_what_is_val_in_the_union_is_not_in_its_train(data_root):
+    train, val = (
+        {
+            (_as_standard(scene.name), label)
+            for scene in open_data(f"union:eth:{split}", data_root).scenes
+            for label in set(scene.label.tolist())
+            if "_train" not in scene.name and "_val" not in scene.name
+        }
+        for split in ("train", "val")
+    )
+    assert not train & val
+
+
+def _as_standard(video):
+    return video.replace("/video", "_")
+
+
 @pytest.fixture
 def root(tmp_path):
     """Recordings of a row or two each."""

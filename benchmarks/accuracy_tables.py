@@ -303,14 +303,29 @@ def cost(r: Results) -> str:
     return table(header, rows)
 
 
+def cyclists(_: Results) -> str:
+    """Pictures that benchmarks/accuracy.py draws."""
+    return (
+        "![Typical cyclists](pictures/cyclists_typical.png)\n\n"
+        "![The worst predicted cyclists](pictures/cyclists_worst.png)"
+    )
+
+
+def reliability(_: Results) -> str:
+    """Likewise."""
+    return "![Reliability before and after calibration](pictures/reliability.png)"
+
+
 PARTS = {
     "headline": headline,
     "eth_ucy": eth_ucy,
     "neighbours": neighbours,
     "sdd_trajnet": sdd_trajnet,
     "wanderers": wanderers,
+    "cyclists": cyclists,
     "universal": universal,
     "probabilities": probabilities,
+    "reliability": reliability,
     "cost": cost,
 }
 

@@ -19,6 +19,7 @@ from trajpred.bags import read_raw
 from trajpred.cdr import PREDICTED, read_predicted, read_tracked
 from trajpred.config import NeighbourConfig
 from trajpred.evaluate import make_predictor
+from trajpred.messages import encode_tracked
 from trajpred.replay import replay
 from trajpred.types import Label, TrackFrame, ids_from_int
 
@@ -85,11 +86,20 @@ def check_live_equals_offline(stage, artefact, log, tmp_path):
     speed = "/yield_planner/output/target_speed"
     stage.node.create_subscription(TwistStamped, speed, speeds.append, 10000)
     stage.spin_until(lambda: stage.node.count_publishers(speed), what="planner")
+    questions = [read_tracked(raw) for _, _, raw in read_raw(log)]
+    # Only answers say that everyone has found everyone.
+    before = max(0, questions[0].stamp_ns - 10**9)
+    nobody = encode_tracked(TrackFrame.build(before, ids_from_int([]), np.zeros((0, 2))))
+    stage.spin_until(
+        lambda: talk.publisher.publish(nobody) or (talk.answers and speeds), what="node and planner to answer"
+    )
+    stage.spin_for(0.5)
+    talk.answers.clear()
+    speeds.clear()
     # The planner answers last: waiting for it, the player is too fast for nobody.
     answer = (f"acknowledge_topic:={speed}", "acknowledge_type:=geometry_msgs/msg/TwistStamped")
     replayed = (f"log:={log}", "rate:=0.0", "wait_for_subscribers:=10.0", *answer)
     stage.start("trajpred-replay-node", "--ros-args", *(w for value in replayed for w in ("-p", value)))
-    questions = [read_tracked(raw) for _, _, raw in read_raw(log)]
     stage.spin_until(lambda: len(talk.answers) >= len(questions), 90.0, "an answer to every message")
     stage.spin_until(lambda: len(speeds) >= len(questions), 20.0, "a target speed for every message")
 

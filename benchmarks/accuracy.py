@@ -152,8 +152,12 @@ def one(task: Task, seed: int, runs: Path) -> None:
 
 
 def scores(model: str, data: str) -> dict[str, Any]:
-    """Of all scored agents, and of those in dense scenes: at least DENSE_OTHERS others within DENSE_M."""
+    """Of all scored agents, and of those in dense scenes: at least DENSE_OTHERS others within DENSE_M.
+
+    evaluate_s: what it took to predict and to score, on one core.
+    """
     source = open_data(data)
+    begun = time.perf_counter()
     parts, dense = [], []
     for answer in answered(make_predictor(model, PredictorConfig(), protocol=source.protocol), source):
         parts.append(score(answer.batch))
@@ -161,6 +165,7 @@ def scores(model: str, data: str) -> dict[str, Any]:
     everyone = AgentScores.concatenate(parts)
     among = np.concatenate(dense)
     summary = summarise(everyone)
+    summary["evaluate_s"] = time.perf_counter() - begun
     summary["dense"] = summarise(everyone.take(among), bootstrap=0) if among.any() else {"n": 0}
     return summary
 

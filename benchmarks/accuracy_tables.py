@@ -290,6 +290,7 @@ def cost(r: Results) -> str:
     for name, model in r.models.items():
         seeds = model["seeds"]
         seconds, ms = (np.array([row[key] for row in seeds]) for key in ("training_s", "ms"))
+        scored = [summary["n"] / summary["evaluate_s"] for row in seeds for summary in row["scores"].values()]
         rows.append(
             (
                 name,
@@ -297,9 +298,10 @@ def cost(r: Results) -> str:
                 f"{seconds.mean():.0f}",
                 str(seeds[0]["parameters"]),
                 f"{np.median(ms):.2f}",
+                f"{np.median(scored):.0f}",
             )
         )
-    header = ("model", "command, seed 0", "training, s", "parameters", "128 agents, ms")
+    header = ("model", "command, seed 0", "training, s", "parameters", "128 agents, ms", "scored windows/s")
     return table(header, rows)
 
 

@@ -131,7 +131,8 @@ class TrainingConfig:
     small recording needs as many steps as a large one.
     history_dropout: share of training windows whose first observations are hidden, so that a
     track is predicted from its first observation on. keep_every: of a history on a finer grid (Protocol.fine)
-    every n-th observation is kept, n drawn for each moment from the first to the second of these.
+    every n-th observation is kept, n drawn for each moment from the first to the second of these, in
+    proportion to itself.
     anneal_share: the share of the run over which winner-takes-all sharpens from soft (temperature
     anneal_from_m, metres) to hard. noise_m: observed positions are blurred by up to this standard deviation,
     another one for each agent. bend_per_m: whole moments are bent, straight tracks to arcs of a random

@@ -94,6 +94,20 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch):
         torch.testing.assert_close(b[name], weight, msg=name)
 
 
+def test_a_run_goes_on_after_its_last_epoch_not_after_its_best(tmp_path, monkeypatch):
+    from trajpred.learn import train as room
+
+    def ever_worse(self, *_):
+        self.log("val/score", float(self.current_epoch), batch_size=1)
+
+    monkeypatch.setattr(room.Training, "validation_step", ever_worse)
+    fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path, progress=False)
+    epochs = {
+        name: torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")
+    }
+    assert epochs == {"best": 0, "last": TRAINING.epochs - 1}
+
+
 def test_a_run_cut_off_before_its_calibration_is_calibrated_and_not_trained_again(tmp_path, monkeypatch):
     training = replace(TRAINING, epochs=1)
 

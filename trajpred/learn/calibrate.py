@@ -20,11 +20,8 @@ from torch import Tensor
 from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.learn.data import Batches
 from trajpred.learn.losses import losses
-from trajpred.learn.model import Futures, TrajectoryModel
+from trajpred.learn.model import LOG_SPREAD_BOUNDS, Futures, TrajectoryModel
 from trajpred.windows import Windows
-
-LOG_SPREAD_BOUNDS = (-6.0, 3.0)
-"""Those of TrajectoryModel.decode."""
 
 REACH = 10.0
 """Neither number is sought beyond a factor of this: on few windows nothing else would bound it."""

@@ -151,8 +151,9 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
     shortened = rng.random(len(windows)) < how.history_dropout
     hidden = np.where(shortened, rng.integers(1, max(past, 2), len(windows)), 0)
     valid[:, :past] &= np.arange(past) >= hidden[:, None]
-    least, most = how.keep_every
-    every = rng.integers(least, most + 1, moments)[moment]
+    # In proportion to itself: a history at a high rate tells little more and takes as much longer.
+    rates = np.arange(how.keep_every[0], how.keep_every[1] + 1)
+    every = rng.choice(rates, moments, p=rates / rates.sum())[moment]
     # Every n-th, counted back from now. What nobody saw just after was not recorded on the fine grid.
     kept = (past - 1 - np.arange(past)) % every[:, None] == 0
     kept[:, :-1] |= ~valid[:, 1:past]

@@ -17,11 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 
+from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.config import ModelConfig
 from trajpred.features import FEATURES, RELATION
 from trajpred.types import Label
 
 State = tuple[Tensor, ...]
+LOG_SPREAD_BOUNDS = (-6.0, 3.0)
+"""Of a path's spread per scale: the exponential of what was never seen in training would be anything."""
+
 RecurrentName = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 
 
@@ -378,8 +382,7 @@ class TrajectoryModel(nn.Module):
         numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)
         flat = numbers.unflatten(-1, self.anchors.shape) @ self.basis.flatten(1)  # (M, K, S * 2)
         log_spread = self.log_spread(trunk).unflatten(-1, (-1, 2)) @ self.growth  # (M, K, S)
-        # Bounded: the exponential of what was never seen in training would be anything.
-        spread = torch.exp(log_spread.clamp(-6.0, 3.0)) * scale[..., None] + 0.01
+        spread = torch.exp(log_spread.clamp(*LOG_SPREAD_BOUNDS)) * scale[..., None] + SPREAD_FLOOR_M
         single = (self.single(self.aside(whole)) + self.centre) * scale @ self.basis.flatten(1)  # (M, S * 2)
         grid = self.basis.shape[1:]
         return Futures(flat.unflatten(-1, grid), self.logits(trunk), spread, single.unflatten(-1, grid))

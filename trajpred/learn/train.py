@@ -53,7 +53,6 @@ class Run:
     code_version: str
     seconds: float | None = None
     score: float | None = None
-    epochs_done: int = 0
     calibration: dict[str, float] | None = None
 
     @classmethod
@@ -205,10 +204,10 @@ def _train(
     """From the last checkpoint, if there is one, to the end; returns the best score."""
     seen = augment(train, config, np.random.default_rng(config.seed))
     model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
-    best = ModelCheckpoint(
-        dirpath=out, filename="best", monitor="val/score", enable_version_counter=False, save_last=True
-    )
-    callbacks: list[Callback] = [best, EMAWeightAveraging(decay=config.ema_decay)]
+    best = ModelCheckpoint(dirpath=out, filename="best", monitor="val/score", enable_version_counter=False)
+    # Of its own: save_last would keep the last one that was saved for being the best.
+    every = ModelCheckpoint(dirpath=out, filename="last", enable_version_counter=False)
+    callbacks: list[Callback] = [best, every, EMAWeightAveraging(decay=config.ema_decay)]
     if progress:
         callbacks.append(RichProgressBar(refresh_rate=10, leave=False))
     training = Training(model, train, val, config)

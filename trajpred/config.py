@@ -134,10 +134,10 @@ class TrainingConfig:
     every n-th observation is kept, n drawn for each moment from the first to the second of these, in
     proportion to itself.
     anneal_share: the share of the run over which winner-takes-all sharpens from soft (temperature
-    anneal_from_m, metres) to hard. noise_m: observed positions are blurred by up to this standard deviation,
-    another one for each agent. bend_per_m: whole moments are bent, straight tracks to arcs of a random
-    curvature of this standard deviation. threads: the matrices are small, so that two runs side by side gain
-    more than two threads in one.
+    anneal_from, in units of an agent's mean cost) to hard. noise_m: observed positions are blurred by up to
+    this standard deviation, another one for each agent. bend_per_m: whole moments are bent, straight
+    tracks to arcs of a random curvature of this standard deviation. threads: the matrices are small, so
+    that two runs side by side gain more than two threads in one.
     """
 
     epochs: int = 30
@@ -147,7 +147,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.995
-    anneal_from_m: float = 1.0
+    anneal_from: float = 1.0
     anneal_share: float = 0.5
     classify_weight: float = 0.2
     spread_weight: float = 0.05

@@ -26,18 +26,18 @@ def test_distances():
 
 def test_winner_takes_all_at_zero_temperature():
     # cost of mode 0: mean 0.5 + endpoint 0.5 * 1 = 1; of mode 1: 3.5 + 0.5 * 4 = 5.5
-    found = losses(futures(), TRUTH, temperature_m=0.0, endpoint_weight=0.5)
+    found = losses(futures(), TRUTH, temperature=0.0, endpoint_weight=0.5)
     assert math.isclose(found.path, 1.0, abs_tol=1e-3)
 
 
 def test_soft_winner_at_a_high_temperature_is_the_mean():
-    found = losses(futures(), TRUTH, temperature_m=1e6, endpoint_weight=0.5)
+    found = losses(futures(), TRUTH, temperature=1e6, endpoint_weight=0.5)
     assert math.isclose(found.path, (1.0 + 5.5) / 2, abs_tol=1e-3)
 
 
-def test_temperature_weighs_by_softmin():
-    weight = 1 / (1 + math.exp(-4.5 / 2.0))
-    found = losses(futures(), TRUTH, temperature_m=2.0, endpoint_weight=0.5)
+def test_temperature_weighs_by_softmin_in_units_of_the_mean_cost():
+    weight = 1 / (1 + math.exp(-4.5 / (2.0 * (1.0 + 5.5) / 2)))
+    found = losses(futures(), TRUTH, temperature=2.0, endpoint_weight=0.5)
     assert math.isclose(found.path, weight * 1.0 + (1 - weight) * 5.5, abs_tol=1e-3)
 
 

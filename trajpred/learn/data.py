@@ -84,7 +84,7 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     _, _, basis = np.linalg.svd(futures[:: max(1, len(futures) // 50_000)], full_matrices=False)
     basis = basis[:rank]
     numbers = futures @ basis.T
-    anchors = _cluster(numbers, config.modes, np.random.default_rng(seed))
+    anchors = _cluster(numbers, scale**2, config.modes, np.random.default_rng(seed))
     return Grid(
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
@@ -102,22 +102,29 @@ def _normalisation(history: History) -> tuple[Float32, Float32]:
     return mean, std
 
 
-def _cluster(points: Float, count: int, rng: Generator, rounds: int = 30) -> Float:
-    """(P, D) -> (count, D) centres by k-means (Lloyd), started by k-means++."""
-    points = points[rng.permutation(len(points))[:20_000]]
-    centres = points[:1]
-    gap = ((points - centres[0]) ** 2).sum(1)
-    for _ in range(1, count):
-        total = gap.sum()
-        share = gap / total if total > 0 else np.full(len(points), 1.0 / len(points))
+def _cluster(points: Float, weight: Float, count: int, rng: Generator, rounds: int = 30) -> Float:
+    """(P, D), (P,) -> (count, D) centres by weighted k-means (Lloyd), started by k-means++.
+
+    Weighted by the squares of the scales, which turns errors back into metres: else those who start from
+    standstill, whose futures are long in units of their speed, would take most of the centres.
+    """
+    some = rng.permutation(len(points))[:20_000]
+    points, weight = points[some], weight[some]
+    centres = points[:0]
+    gap = np.ones(len(points))
+    for _ in range(count):
+        share = weight * gap
+        total = share.sum()
+        share = share / total if total > 0 else np.full(len(points), 1.0 / len(points))
         centres = np.concatenate([centres, points[rng.choice(len(points), 1, p=share)]])
-        gap = np.minimum(gap, ((points - centres[-1]) ** 2).sum(1))
+        last = ((points - centres[-1]) ** 2).sum(1)
+        gap = np.minimum(gap, last) if len(centres) > 1 else last
     for _ in range(rounds):
         distance = (centres**2).sum(1) - 2.0 * points @ centres.T
         nearest = distance.argmin(axis=1)
-        size = np.bincount(nearest, minlength=count)[:, None]
-        total = np.stack([np.bincount(nearest, column, count) for column in points.T], axis=1)
-        centres = np.where(size > 0, total / np.maximum(size, 1), centres)
+        size = np.bincount(nearest, weight, count)[:, None]
+        total = np.stack([np.bincount(nearest, weight * column, count) for column in points.T], axis=1)
+        centres = np.divide(total, size, out=centres.copy(), where=size > 0)
     return centres
 
 

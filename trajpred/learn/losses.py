@@ -26,20 +26,23 @@ def distances(futures: Futures, truth: Tensor) -> Tensor:
     return torch.sqrt((step**2).sum(-1) + 1e-8)
 
 
-def losses(futures: Futures, truth: Tensor, temperature_m: float, endpoint_weight: float) -> Losses:
+def losses(futures: Futures, truth: Tensor, temperature: float, endpoint_weight: float) -> Losses:
     """Annealed winner-takes-all (Xu et al., "Annealed multiple choice learning", 2024).
 
     At a high temperature every path is pulled towards the truth in proportion to a soft-min of
-    the costs, so that no mode dies early; at zero only the winner is. The classifier learns which mode
-    wins; the spread maximises the likelihood of the mixture (calibration.mixture_nll); neither moves the
-    paths, nor the spread the classifier. The single path minimises its mean error.
+    the costs, so that no mode dies early; at zero only the winner is. It is in units of an agent's mean cost
+    over the modes: the futures of someone who waits differ by centimetres, a car's by tens of metres.
+    The classifier learns which mode wins; the spread maximises the likelihood of the mixture
+    (calibration.mixture_nll); neither moves the paths, nor the spread the classifier. The single path
+    minimises its mean error.
     """
     gap = distances(futures, truth)
     gap, single = gap[:, :-1], gap[:, -1]
     cost = gap.mean(-1) + endpoint_weight * gap[..., -1]  # (M, K)
     winner = cost.argmin(dim=1)
-    if temperature_m > 1e-3:
-        weight = torch.softmax(-cost.detach() / temperature_m, dim=1)
+    if temperature > 1e-3:
+        fixed = cost.detach()
+        weight = torch.softmax(-fixed / (temperature * fixed.mean(dim=1, keepdim=True)), dim=1)
         path = (weight * cost).sum(1).mean()
     else:
         path = cost.gather(1, winner[:, None]).mean()

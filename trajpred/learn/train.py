@@ -104,10 +104,10 @@ class Training(LightningModule):
         """Every window of val, as it is."""
         return DataLoader(self._val, batch_size=None)
 
-    def temperature_m(self) -> float:
+    def temperature(self) -> float:
         """Winner-takes-all temperature: falls quadratically to zero over anneal_share of the run."""
         left = 1.0 - self.global_step / max(1.0, self.config.anneal_share * self.total_steps)
-        return self.config.anneal_from_m * max(0.0, left) ** 2
+        return self.config.anneal_from * max(0.0, left) ** 2
 
     def _futures(self, batch: Batch) -> Futures:
         futures: Futures = self.model(batch.inputs, self.model.new_state(len(batch.inputs.steps)))[0]
@@ -116,7 +116,7 @@ class Training(LightningModule):
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted sum of the four losses."""
         config = self.config
-        parts = losses(self._futures(batch), batch.truth, self.temperature_m(), config.endpoint_weight)
+        parts = losses(self._futures(batch), batch.truth, self.temperature(), config.endpoint_weight)
         for name, value in parts._asdict().items():
             self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))
         paths = parts.path + parts.single

@@ -26,6 +26,7 @@ def train(
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
     protocol: Protocol | None = None,
     data_root: Path | None = None,
+    val: str | None = None,
 ) -> None:
     """Train a model; an interrupted run goes on where it was.
 
@@ -37,12 +38,15 @@ def train(
         training: The training run.
         protocol: Time grid and lengths of windows, for tables and logs; a benchmark has its own.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+        val: Name of the data that the checkpoint is picked and calibrated by, e.g. one class alone; default
+            `data` with val for {split}.
     """
     learn = _learn()
     names = {split: _fill(data, fold, split) for split in ("train", "val")}
+    names["val"] = val or names["val"]
     sources = {split: _open(name, data_root) for split, name in names.items()}
     run = learn.fit(
-        names["train"],
+        names["train"] + (f", picked by {val}" if val else ""),
         _windows(sources["train"], protocol),
         _windows(sources["val"], protocol.coarse if protocol else None),
         model,

@@ -33,6 +33,9 @@ FEATURES = (
 )
 """Names of the step features in order; an artefact with another list does not fit this code."""
 
+VELOCITY = slice(0, 2)
+"""Those of the last displacement over its time, m/s in the agent's own frame; 0 for who was seen once."""
+
 RELATION = ("ahead_m", "left_m", "forward_mps", "left_mps", "heading_sin", "heading_cos", "inverse_gap")
 """Names of what an agent sees of a neighbour, in the agent's own frame."""
 

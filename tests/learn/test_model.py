@@ -71,8 +71,24 @@ def test_bag_of_steps_loses_order_and_lstm_does_not(windows):
     backwards = batch.steps.flip(1)
     for encoder, order_matters in (("bag_of_steps", False), ("lstm", True)):
         model = small_model(windows, encoder, neighbours=NeighbourConfig(count=0))
-        a, b = run(model, batch)[0].paths, run(model, batch, steps=backwards)[0].paths
+        a, b = (
+            model.encoder.readout(run(model, batch, steps=steps)[1]) for steps in (batch.steps, backwards)
+        )
         assert torch.allclose(a, b, atol=1e-4) is not order_matters
+
+
+def test_an_untrained_model_goes_on_as_in_the_last_step(windows):
+    """Where nothing is added to it, the last velocity is most of a path: what is learned is the rest."""
+    model = small_model(windows, "lstm", neighbours=NeighbourConfig(count=0))
+    with torch.no_grad():
+        for zero in (model.centre, model.anchors, model.residual.weight):
+            zero.zero_()
+    batch = make_batch(windows, NeighbourConfig(count=0)).inputs
+    found, _ = run(model, batch)
+    velocity = batch.steps[batch.select, -1, :2]
+    ahead = 0.95 * velocity[:, None] * torch.tensor(windows.protocol.offset_s)[:, None]
+    torch.testing.assert_close(found.single, ahead, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.paths, ahead[:, None].expand_as(found.paths), atol=1e-4, rtol=1e-4)
 
 
 def test_window_mlp_forgets_what_left_its_window(windows):

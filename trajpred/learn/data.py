@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
-from trajpred.learn.model import Grid, Inputs
+from trajpred.learn.model import COASTING, Grid, Inputs, coast
 from trajpred.types import Bool, Float, Float32, Int
 from trajpred.windows import Windows
 
@@ -78,6 +78,8 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     select = np.flatnonzero(windows.target)
     mean, std = _normalisation(history)
     truth = _truth(windows, history, select)
+    offset_s = torch.tensor(windows.protocol.offset_s)
+    truth -= COASTING * coast(torch.from_numpy(history.steps[select]), offset_s).numpy()
     scale = np.sqrt(history.motion.speed[select] ** 2 + config.speed_floor_mps**2)
     futures = (truth / scale[:, None, None]).reshape(len(truth), -1)
     rank = min(config.basis, futures.shape[1], len(futures))
@@ -88,6 +90,7 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     return Grid(
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
+        offset_s=offset_s,
         basis=torch.from_numpy(basis.reshape(rank, -1, 2).astype(np.float32)),
         anchors=torch.from_numpy(anchors.astype(np.float32)),
         centre=torch.from_numpy(np.median(numbers, axis=0).astype(np.float32)),

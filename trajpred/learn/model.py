@@ -9,6 +9,7 @@ the state of N agents is a tuple of (N, ...) tensors, zeros for a new track.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
@@ -19,7 +20,7 @@ from torch._higher_order_ops.scan import scan
 
 from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.config import ModelConfig
-from trajpred.features import FEATURES, RELATION
+from trajpred.features import FEATURES, RELATION, VELOCITY
 from trajpred.types import Label
 
 State = tuple[Tensor, ...]
@@ -269,15 +270,26 @@ class Futures(NamedTuple):
 class Grid(NamedTuple):
     """What is fitted to the training data before training starts.
 
-    mean, std (F,) of the features; basis (B, S, 2) s: orthonormal futures of an agent of unit speed;
-    anchors (K, B): K typical futures in that basis; centre (B,): their median.
+    mean, std (F,) of the features; offset_s (S,) of the futures' steps; basis (B, S, 2) s: orthonormal
+    futures of an agent of unit speed, less what coasting explains of them; anchors (K, B): K typical ones in
+    that basis; centre (B,): their median.
     """
 
     mean: Tensor
     std: Tensor
+    offset_s: Tensor
     basis: Tensor
     anchors: Tensor
     centre: Tensor
+
+
+COASTING = 0.95
+"""How far the last velocity is trusted before training."""
+
+
+def coast(steps: Tensor, offset_s: Tensor) -> Tensor:
+    """(M, S, 2) m: where agents whose last of steps (M, T, F) was just seen are, if they go on as in it."""
+    return steps[:, -1:, VELOCITY] * offset_s[:, None]
 
 
 def _growth(steps: int) -> Tensor:
@@ -290,6 +302,7 @@ class TrajectoryModel(nn.Module):
 
     mean: Tensor
     std: Tensor
+    offset_s: Tensor
     basis: Tensor
     anchors: Tensor
     centre: Tensor
@@ -322,9 +335,13 @@ class TrajectoryModel(nn.Module):
             nn.Linear(context, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
         self.single = nn.Linear(hidden, numbers)
-        for last in (self.residual, self.single):
+        # How far the last velocity can be believed depends on how it was seen: at 10 Hz it is mostly noise.
+        self.trust, self.trust_single = nn.Linear(2 * hidden, 1), nn.Linear(hidden, 1)
+        for last in (self.residual, self.single, self.trust, self.trust_single):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        for trust in (self.trust, self.trust_single):
+            nn.init.constant_(trust.bias, math.log(COASTING / (1.0 - COASTING)))
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -377,13 +394,18 @@ class TrajectoryModel(nn.Module):
         whole = torch.cat(parts, dim=-1)
         trunk = self.trunk(whole)
         scale = torch.sqrt(speed * speed + self.config.speed_floor_mps**2)  # (M, 1)
+        ahead = coast(given.steps, self.offset_s).flatten(1)  # (N, S * 2)
+        ahead = take_rows(ahead, given.select)
         # The anchors come in as a bias, which an exported graph has ready.
         bias = self.residual.bias + self.anchors.flatten()
         numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)
         flat = numbers.unflatten(-1, self.anchors.shape) @ self.basis.flatten(1)  # (M, K, S * 2)
+        flat = flat + (torch.sigmoid(self.trust(trunk)) * ahead)[:, None]
         log_spread = self.log_spread(trunk).unflatten(-1, (-1, 2)) @ self.growth  # (M, K, S)
         spread = torch.exp(log_spread.clamp(*LOG_SPREAD_BOUNDS)) * scale[..., None] + SPREAD_FLOOR_M
-        single = (self.single(self.aside(whole)) + self.centre) * scale @ self.basis.flatten(1)  # (M, S * 2)
+        aside = self.aside(whole)
+        single = (self.single(aside) + self.centre) * scale @ self.basis.flatten(1)  # (M, S * 2)
+        single = single + torch.sigmoid(self.trust_single(aside)) * ahead
         grid = self.basis.shape[1:]
         return Futures(flat.unflatten(-1, grid), self.logits(trunk), spread, single.unflatten(-1, grid))
 

@@ -4,7 +4,7 @@
 
 Three seeds of every model, two side by side, one core each. What is there is not done again, so it may
 be interrupted at any time. Checkpoints and calibration come from `val`; `test` is scored once for each model.
-The tables go into docs/accuracy.md, pictures of the first seed's models into docs/pictures.
+The tables go into README.md and docs/accuracy.md, pictures of the first seed's models into docs/pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from accuracy_tables import write_document
+from accuracy_tables import write_tables
 
 from data_tools.catalog import FOLDS, open_data
 from trajpred.cases import pick_cases
@@ -302,7 +302,8 @@ def main() -> None:
         "models": dict(gathered(TASKS, given.seeds, given.runs)),
     }
     _write(given.json, result)
-    write_document(result, ROOT / "docs" / "accuracy.md")
+    for page in (ROOT / "README.md", ROOT / "docs" / "accuracy.md"):
+        write_tables(result, page)
     draw(given.runs / f"vru_{given.seeds[0]}", ROOT / "docs" / "pictures")
     print(given.json)
 

@@ -332,11 +332,12 @@ PARTS = {
 }
 
 
-def write_document(result: Result, path: Path) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- end -->` by its table."""
+def write_tables(result: Result, path: Path) -> None:
+    """Put each table between its `<!-- NAME -->` and the next `<!-- end -->`, where the page has these."""
     text, measured = path.read_text(), Results(result)
     for name, part in PARTS.items():
         begin = f"<!-- {name} -->"
-        before, behind = text.split(begin)
-        text = before + begin + "\n" + part(measured) + "\n<!-- end -->" + behind.split("<!-- end -->", 1)[1]
+        if begin in text:
+            before, behind = text.split(begin)
+            text = f"{before}{begin}\n{part(measured)}\n<!-- end -->" + behind.split("<!-- end -->", 1)[1]
     path.write_text(text)

@@ -11,6 +11,7 @@
 | sdd:SPLIT:CLASS | the same, but only this class (Biker ...) is scored | 8 + 12 steps of 12 frames |
 | union:FOLD:SPLIT | train or val of all the above, on a finer grid | 8 + 12 steps of 0.4 s |
 | kitti, kitti:SEQUENCE | all sequences, or one | 10 + 30 steps of 0.1 s |
+| womd | Waymo scenarios, the recording car left out | 11 + 80 steps of 0.1 s |
 | a path | a Parquet table, a folder of them, or a rosbag2 log | none: played as it is |
 
 FOLD is eth, hotel, univ, zara1 or zara2; SPLIT is train, val or test.
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru
+from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
 from data_tools.text import WORD, read_columns
 from trajpred.config import Protocol
 from trajpred.errors import InputError
@@ -39,6 +40,7 @@ DEFAULT_ROOT = Path("../shared/data")
 FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
 SPLITS = ("train", "val", "test")
 KITTI_PROTOCOL = Protocol(step_ns=100_000_000, observe=10, predict=30)
+WOMD_PROTOCOL = Protocol(step_ns=womd.STEP_NS, observe=11, predict=80)
 
 VRU_STEP_NS = 80_000_000
 """The nominal rate of the cyclists' clips; a fifth of the protocol's step, so that training can cut the
@@ -82,7 +84,7 @@ def _unknown(name: str) -> InputError:
     return InputError(
         f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
         "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, union:FOLD:SPLIT, kitti, "
-        "kitti:SEQUENCE with "
+        "kitti:SEQUENCE, womd with "
         f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
         f"{', '.join(SDD_CLASSES)}, and paths of Parquet tables and rosbag2 logs"
     )
@@ -212,6 +214,14 @@ def _kitti(name: str, options: list[str], root: Path) -> DataSource:
     return DataSource(name, tuple(kitti.read(_folder(root, "kitti"), sequence)), KITTI_PROTOCOL)
 
 
+def _womd(name: str, options: list[str], root: Path) -> DataSource:
+    if options:
+        raise _unknown(name)
+    # The sample of another format, tf.Example, lies beside the scenarios.
+    files = sorted(_folder(root, "womd_waymo").glob("*scenario*.tfrecord*"))
+    return DataSource(name, tuple(chain.from_iterable(map(womd.read, files))), WOMD_PROTOCOL)
+
+
 _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
     "eth_ucy": _eth_ucy,
     "vru": _vru,
@@ -220,4 +230,5 @@ _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
     "sdd": _sdd,
     "kitti": _kitti,
     "union": _union,
+    "womd": _womd,
 }

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from trajpred.errors import TrajpredError
 
-Source = Literal["eth_ucy", "vru", "sdd", "sdd_trajnet", "kitti", "dut", "rosbag2", "table"]
+Source = Literal["eth_ucy", "vru", "sdd", "sdd_trajnet", "kitti", "womd", "dut", "rosbag2", "table"]
 
 
 def convert(

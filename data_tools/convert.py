@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools import dut, eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru
+from data_tools import dut, eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
 from trajpred.bags import LogWriter
 from trajpred.errors import InputError
 from trajpred.messages import TRACKED, encode_tracked
@@ -24,6 +24,7 @@ READERS: dict[str, Callable[[Path], Iterator[Scene]]] = {
     "sdd": sdd.read,
     "sdd_trajnet": sdd_trajnet.read,
     "kitti": kitti.read,
+    "womd": womd.read,
     "dut": dut.read,
     "rosbag2": rosbag2.read,
     "table": read_tables,

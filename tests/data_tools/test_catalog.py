@@ -4,7 +4,7 @@ import pytest
 from data_tools import catalog
 from data_tools.catalog import open_data
 from data_tools.convert import write_log
-from tests.data_tools import test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru
+from tests.data_tools import test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru, test_womd
 from trajpred.config import Protocol
 from trajpred.errors import InputError
 from trajpred.tables import write_table
@@ -107,6 +107,15 @@ def test_splits_do_not_share_recordings(data_root):
 
 
 @pytest.mark.real_data
+def test_waymo_scenarios(data_root):
+    """Two scenarios of 91 steps: a window each, at their current time."""
+    source = open_data("womd", data_root)
+    assert [scene.name for scene in source.scenes] == ["637f20cafde22ff8", "ee519cf571686d19"]
+    windows = cut(source.scenes, source.protocol)
+    assert np.unique(windows.group).size == 2
+    assert {Label.CAR, Label.PEDESTRIAN} <= set(windows.label[windows.target].tolist())
+
+
 def test_kitti_and_pedestrians(data_root):
     kitti = open_data("kitti:0004", data_root)
     assert [scene.name for scene in kitti.scenes] == ["0004"]
@@ -151,7 +160,7 @@ def _as_standard(video):
 @pytest.fixture
 def root(tmp_path):
     """Recordings of a row or two each."""
-    for sample in (test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru):
+    for sample in (test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru, test_womd):
         folder = sample.sample(tmp_path)
     (tmp_path / "eth_ucy").mkdir()
     (tmp_path / "eth").rename(tmp_path / "eth_ucy" / "eth")
@@ -170,6 +179,7 @@ def root(tmp_path):
         ("sdd_trajnet:test", ["gates_2"], Protocol()),
         ("kitti", ["0004"], Protocol(step_ns=10**8, observe=10, predict=30)),
         ("kitti:0004", ["0004"], Protocol(step_ns=10**8, observe=10, predict=30)),
+        ("womd", ["abc"], Protocol(step_ns=10**8, observe=11, predict=80)),
     ],
 )
 def test_names(root, monkeypatch, name, scenes, protocol):
@@ -225,7 +235,7 @@ def test_unknown_names_list_the_known_ones(root, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["eth_ucy:eth:val", "vru:test", "vru_pedestrians", "sdd:test", "sdd_trajnet:val", "kitti"]
+    "name", ["eth_ucy:eth:val", "vru:test", "vru_pedestrians", "sdd:test", "sdd_trajnet:val", "kitti", "womd"]
 )
 def test_absent_recordings_say_where_and_how(tmp_path, name):
     with pytest.raises(InputError, match=rf"{tmp_path}.*no such folder.*TRAJPRED_DATA"):

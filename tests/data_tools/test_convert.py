@@ -8,7 +8,15 @@ from data_tools import kitti
 from data_tools.cli import main
 from data_tools.convert import READERS, TOPIC, convert
 from data_tools.rosbag2 import read as read_log
-from tests.data_tools import test_dut, test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru
+from tests.data_tools import (
+    test_dut,
+    test_eth_ucy,
+    test_kitti,
+    test_sdd,
+    test_sdd_trajnet,
+    test_vru,
+    test_womd,
+)
 from trajpred.bags import read_raw
 from trajpred.cdr import TWIST, read_tracked
 from trajpred.errors import InputError
@@ -21,6 +29,7 @@ SAMPLES = {
     "sdd_trajnet": test_sdd_trajnet,
     "kitti": test_kitti,
     "dut": test_dut,
+    "womd": test_womd,
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
+from data_tools.catalog import FOLDS
+
 Result = dict[str, Any]
 Pick = Callable[[Result], float]
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
-from data_tools.text import WORD, read_columns
+from data_tools.text import WORD, find_files, read_columns
 from trajpred.config import Protocol
 from trajpred.errors import InputError
 from trajpred.tables import read_tables
@@ -218,7 +218,7 @@ def _womd(name: str, options: list[str], root: Path) -> DataSource:
     if options:
         raise _unknown(name)
     # The sample of another format, tf.Example, lies beside the scenarios.
-    files = sorted(_folder(root, "womd_waymo").glob("*scenario*.tfrecord*"))
+    files = find_files(_folder(root, "womd_waymo"), "*scenario*.tfrecord*")
     return DataSource(name, tuple(chain.from_iterable(map(womd.read, files))), WOMD_PROTOCOL)
 
 

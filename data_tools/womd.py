@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ _MESSAGES = {
 def read(path: Path) -> Iterator[Scene]:
     """One scene per scenario, named by its id; path is a TFRecord file or a folder of them.
 
-    All tracks but the recording car's own. Positions (the box's centre, in the scenario's frame), yaw,
-    velocity and size (length, width, height). Stamps count steps of 0.1 s from the scenario's first.
+    All tracks but the recording car's own. In the scenario's frame: positions (the box's centre, m), yaw
+    (rad), velocity (m/s); and size (length, width, height, m). Stamps count steps of 0.1 s from the first.
     Raises InputError for a file that cannot be read or that holds something else, with the record.
     """
     for file in find_files(path, "*.tfrecord*"):
@@ -120,8 +121,9 @@ def _scene(place: str, record: bytes) -> Scene:
     )
 
 
+@cache
 def _scenario_class() -> Any:
-    """The class of Scenario, made from _MESSAGES."""
+    """The class of Scenario, made from _MESSAGES; once, not for every record."""
     kinds = {
         "double": FieldDescriptorProto.TYPE_DOUBLE,
         "doubles": FieldDescriptorProto.TYPE_DOUBLE,

@@ -149,11 +149,12 @@ def test_options_may_be_spelt_with_dashes(tmp_path, capsys):
 
 
 def test_interrupted_training_says_so_goes_on_and_is_exported(tmp_path, capsys):
-    for split, seed in (("train", 0), ("val", 1)):
-        write_table(demo_scene(seconds=30.0, seed=seed), tmp_path / f"{split}.parquet")
+    for name, seed in (("train", 0), ("other", 1)):  # there is no val: --val says what takes its place
+        write_table(demo_scene(seconds=30.0, seed=seed), tmp_path / f"{name}.parquet")
     run = tmp_path / "run"
     settings = {
         "data": str(tmp_path / "{split}.parquet"),
+        "val": str(tmp_path / "other.parquet"),
         "out": str(run),
         "protocol": {"step_ns": 200_000_000, "observe": 5, "predict": 5},
         "model": {"hidden": 16, "modes": 2, "neighbours": {"count": 0}},
@@ -179,7 +180,9 @@ def test_interrupted_training_says_so_goes_on_and_is_exported(tmp_path, capsys):
     assert json.loads((run / "run.json").read_text())["seconds"] is None
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "next: trajpred export" in again.stdout
-    assert json.loads((run / "run.json").read_text())["seconds"] > 0
+    done = json.loads((run / "run.json").read_text())
+    assert done["seconds"] > 0
+    assert done["data"] == f"{tmp_path / 'train.parquet'}, picked by {tmp_path / 'other.parquet'}"
     for calibrated, says in (("true", True), ("false", False)):
         assert main(["export", str(run), "--out", str(tmp_path / "m.onnx"), "--calibrated", calibrated]) == 0
         assert ("calibrated: temperature" in capsys.readouterr().out) == says

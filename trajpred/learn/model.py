@@ -394,8 +394,7 @@ class TrajectoryModel(nn.Module):
         whole = torch.cat(parts, dim=-1)
         trunk = self.trunk(whole)
         scale = torch.sqrt(speed * speed + self.config.speed_floor_mps**2)  # (M, 1)
-        ahead = coast(given.steps, self.offset_s).flatten(1)  # (N, S * 2)
-        ahead = take_rows(ahead, given.select)
+        ahead = take_rows(coast(given.steps, self.offset_s).flatten(1), given.select)  # (M, S * 2)
         # The anchors come in as a bias, which an exported graph has ready.
         bias = self.residual.bias + self.anchors.flatten()
         numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)

@@ -94,6 +94,20 @@ class Training(LightningModule):
         self._val = Batches(val, near, None)
         self.epochs = max(config.epochs, math.ceil(config.min_steps / len(self._train)))
         self.total_steps = len(self._train) * self.epochs
+        self._seconds_before, self._begun = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, those before an interruption included, up to the checkpoint it went on from."""
+        return self._seconds_before + time.monotonic() - self._begun
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning's hook."""
+        self._seconds_before = checkpoint["seconds"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The epoch's batches, the same ones after a resume."""
@@ -186,11 +200,10 @@ def fit(
     if run.calibration is not None:
         return run
     run.write(out)
-    started = time.monotonic()
     _prepare(config)
     if run.seconds is None:
-        score = _train(train, val, model_config, config, out, progress)
-        run = replace(run, seconds=time.monotonic() - started, score=score)
+        seconds, score = _train(train, val, model_config, config, out, progress)
+        run = replace(run, seconds=seconds, score=score)
         run.write(out)
     model, _ = load_model(out, calibrated=False)
     run = replace(run, calibration=asdict(calibrate(model, val, config.endpoint_weight)))
@@ -200,8 +213,8 @@ def fit(
 
 def _train(
     train: Windows, val: Windows, model_config: ModelConfig, config: TrainingConfig, out: Path, progress: bool
-) -> float:
-    """From the last checkpoint, if there is one, to the end; returns the best score."""
+) -> tuple[float, float]:
+    """From the last checkpoint, if there is one, to the end; returns the seconds and the best score in m."""
     seen = augment(train, config, np.random.default_rng(config.seed))
     model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
     best = ModelCheckpoint(dirpath=out, filename="best", monitor="val/score", enable_version_counter=False)
@@ -230,7 +243,8 @@ def _train(
         trainer.fit(training, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
         raise KeyboardInterrupt from None
-    return float(best.best_model_score) if best.best_model_score is not None else float("nan")
+    score = float(best.best_model_score) if best.best_model_score is not None else float("nan")
+    return training.seconds, score
 
 
 def load_model(out: Path, *, calibrated: bool = True) -> tuple[TrajectoryModel, Run]:

@@ -207,6 +207,29 @@ def test_damaged_logs_are_an_input_error_or_messages(tmp_path, name):
             assert str(log) in str(error)
 
 
+def test_an_mcap_is_byte_for_byte_what_rosbags_writes(tmp_path):
+    """Several chunks: of small messages, of one that is larger than a chunk, of none."""
+    sizes = [100] * 50 + [3_000_000, 0] + [900_000, 7] * 3
+    rng = np.random.default_rng(0)
+    sent = [(f"/topic_{n % 2}", int(rng.integers(2**40)), rng.bytes(size)) for n, size in enumerate(sizes)]
+    (tmp_path / "ours").mkdir()
+    for name, count in (("all", len(sent)), ("even", 51), ("none", 0)):
+        with (
+            LogWriter(tmp_path / "ours" / name) as ours,
+            Writer(tmp_path / "theirs" / name, version=9, storage_plugin=StoragePlugin.MCAP) as theirs,
+        ):
+            topics = {}
+            for topic, msgtype in (("/topic_0", TRACKED), ("/topic_1", PREDICTED)):
+                ours.add_topic(topic, msgtype)
+                topics[topic] = theirs.add_connection(topic, msgtype, typestore=typestore())
+            for topic, stamp_ns, raw in sent[:count]:
+                ours.write(topic, stamp_ns, raw)
+                theirs.write(topics[topic], stamp_ns, raw)
+        for file in (f"{name}.mcap", "metadata.yaml"):
+            whole = (tmp_path / "ours" / name / file).read_bytes()
+            assert whole == (tmp_path / "theirs" / name / file).read_bytes()
+
+
 def test_a_damaged_message_is_named(tmp_path):
     """Past 1 MiB a second chunk begins; its first record gets a length beyond the chunk's end."""
     blob = bytes(700_000)

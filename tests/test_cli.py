@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from data_tools.cli import main as data_main
-from data_tools.demo_scene import demo_scene
+from tests.street import demo_scene
 from trajpred.cli import main, parser
 from trajpred.tables import write_table
 
@@ -75,6 +75,14 @@ def test_evaluate_prints_a_table_and_writes_json(table, tmp_path, capsys):
     assert "bicycle" in printed
     assert len(scores["per_motion"]) > 1
     assert all(f"│   {name} " in printed for name in scores["per_motion"])
+
+
+def test_the_name_of_the_data_is_printed_as_it_is(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "[b]a:hotel:b.parquet"  # what rich reads as bold and as a picture of a hotel
+    Path(name).write_bytes(table.read_bytes())
+    assert main(["evaluate", "--model", "cv", "--data", name]) == 0
+    assert f"cv on {name}: ADE/FDE" in capsys.readouterr().out
 
 
 def test_evaluate_writes_json_to_standard_output(table, capsys):

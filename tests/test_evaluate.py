@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_tools.demo_scene import ACCELERATION_MPS2, demo_scene
+from tests.street import ACCELERATION_MPS2, demo_scene
 from trajpred.cases import pick_cases
 from trajpred.config import Protocol
 from trajpred.errors import InputError
@@ -85,6 +85,8 @@ def test_cases_show_what_was_asked_for():
         assert len(cases) == 3
         errors[pick] = np.mean([np.linalg.norm(c.paths[0] - c.truth, axis=1).mean() for c in cases])
         assert all(case.history.shape[0] >= 1 for case in cases)
+        if pick != "typical":  # not three moments of one and the same
+            assert len({case.name for case in cases}) == 3
     assert errors["best"] < errors["typical"] < errors["worst"]
 
 

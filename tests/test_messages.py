@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trajpred import cdr
+from trajpred import cdr, messages
 from trajpred.bags import typestore
 from trajpred.config import HorizonConfig, OutputConfig
 from trajpred.errors import InputError
@@ -646,11 +646,21 @@ def test_confidences_become_shares(confidence, expected):
         (((-1.0, 1.0, [(1, 2), (1, 3)]),), "time step is not above 0"),
         (((0.5, 1.0, [(1, 2), (np.nan, 3)]),), "pose that is not finite"),
         (((0.5, 0.01, [(1, 2), (1, 3)]),) * 101, "more than 100 paths"),
+        (((0.5, 1.0, [(1, 2)] * 1001),), "path of more than 1000 poses"),
     ],
 )
 def test_what_is_no_prediction_is_an_input_error(paths, complaint):
     with pytest.raises(InputError, match=complaint):
         decode_predicted(predicted(*paths, count=2))
+
+
+def test_a_fine_path_among_many_takes_no_memory(monkeypatch):
+    """All paths are put on the times of the finest, so their number is bounded before they are."""
+    monkeypatch.setattr(messages, "POINTS_READ_MAX", 2 * 2 * 4)
+    paths = [(0.5, 1.0, [(1, 2)] * 5), (0.5, 1.0, [(1, 2)] * 6)]
+    assert decode_predicted(predicted(*paths, count=2))[0].paths.shape == (2, 2, 4, 2)
+    with pytest.raises(InputError, match=r"3 objects of up to 2 paths .* more than 16 points at the 4 times"):
+        decode_predicted(predicted(*paths, count=3))
 
 
 def test_many_objects_are_what_each_of_them_is():

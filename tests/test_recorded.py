@@ -7,7 +7,8 @@ import pytest
 
 from data_tools.catalog import open_data
 from data_tools.convert import convert
-from data_tools.demo_scene import demo_scene
+from tests.street import demo_scene
+from trajpred import messages
 from trajpred.bags import LogWriter, read_raw
 from trajpred.cdr import PREDICTED, TRACKED
 from trajpred.config import HorizonConfig, OutputConfig, PredictorConfig, Protocol
@@ -58,6 +59,16 @@ def test_a_log_of_answers_scores_as_the_predictor_that_gave_them(street, tmp_pat
     assert said["n"] == live["n"] > 0
     for key in ("ade_1", "fde_1", "min_ade_6", "miss_rate_av2"):
         assert said["metrics"][key] == pytest.approx(live["metrics"][key], abs=1e-9), key
+
+
+def test_answers_that_would_fill_the_memory_on_their_common_grid(tmp_path, monkeypatch):
+    """The one with the most objects, at the times of the one with the finest step."""
+    path = answers(tmp_path / "said.mcap", frame(0, [1]), frame(1, range(9)))
+    monkeypatch.setattr(messages, "POINTS_READ_MAX", 9 * 12)
+    assert len(Recorded(path).offset_s) == 12
+    monkeypatch.setattr(messages, "POINTS_READ_MAX", 9 * 12 - 1)
+    with pytest.raises(InputError, match=r"said\.mcap: .*9 objects of up to 1 paths"):
+        Recorded(path)
 
 
 def test_objects_are_found_by_stamp_and_id_in_any_order(tmp_path):

@@ -10,8 +10,8 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
 from data_tools.convert import convert
-from data_tools.demo_scene import demo_scene
 from tests.learn.conftest import crowd, small_model
+from tests.street import demo_scene
 from trajpred.bags import typestore
 from trajpred.config import HorizonConfig, NeighbourConfig, OutputConfig, Protocol
 from trajpred.errors import InputError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import onnxruntime
@@ -243,7 +244,11 @@ def test_a_sealed_model_without_metadata(path):
     assert_refused(path, seal(foreign()))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"trajpred"', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", '"trajpred"', "{}", "[" * 2000, "9" * 5000],
+    ids=lambda text: text[:9],
+)
 def test_metadata_that_is_no_description(path, text):
     assert_refused(path, seal(foreign(text)))
 
@@ -281,8 +286,11 @@ def test_metadata_with_a_field_too_many(path):
         ("offset_s", []),
         ("offset_s", [0.8, 0.4, 1.2]),
         ("modes", 0),
+        ("trained_on", 7),
+        ("trained_on", "\ud800"),
+        ("encoder", ["lstm"]),
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_metadata_of_the_wrong_kind(path, name, value):
     assert_refused(path, seal(ours({**METADATA, name: value})))
@@ -292,6 +300,58 @@ def test_metadata_that_contradicts_the_graph(path):
     # Another number of paths or times, or another state, than the graph gives.
     for change in ({"modes": 3}, {"offset_s": [0.4]}, {"state": {"h": [6]}}, {"state": {"c": [5]}}):
         assert_refused(path, seal(ours({**METADATA, **change})))
+
+
+@pytest.mark.parametrize("name", [b"somewhere", b"speed", b"h_next"])
+def test_names_that_are_not_text(path, name, capsys):
+    model = ours({**METADATA, "trained_on": "somewhere"})
+    assert_refused(path, seal(model.replace(name, b"\xff" * len(name))))
+    assert not capsys.readouterr().out  # onnxruntime would print that it tries again
+
+
+@pytest.mark.parametrize("place", ["weights.bin", "../weights.bin", "/dev/zero"])
+def test_a_model_with_its_weights_in_another_file(path, place, monkeypatch):
+    (path.parent / "weights.bin").write_bytes(bytes(20))
+    monkeypatch.chdir(path.parent)
+    model = onnx.load_from_string(ours(METADATA))
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [1, 5], [0.0] * 5)
+    weights.ClearField("float_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", place), ("offset", "0"), ("length", "20")):
+        entry = weights.external_data.add()
+        entry.key, entry.value = key, value
+    model.graph.initializer.append(weights)
+    written = model.SerializeToString()
+    key = b"\x0a\x08location"
+    assert key in written
+    assert_refused(path, seal(written), match="other files")
+    # The same two numbers, in more bytes than they need.
+    for longer in (b"\x8a\x00\x08location", b"\x0a\x88\x80\x00location", b"\x8a\x80\x80\x80\x10\x08location"):
+        assert_refused(path, seal(written.replace(key, longer)), match="other files")
+
+
+def test_a_model_that_is_a_compiled_engine(path):
+    assert_refused(path, seal(foreign(METADATA, op="EPContext")), match="other files")
+
+
+def test_metadata_may_speak_of_a_location(path):
+    path.write_bytes(seal(ours({**METADATA, "trained_on": "location", "trained_by": {"location": "here"}})))
+    assert OnnxModel.load(path, provider="cpu").info.trained_on == "location"
+
+
+def test_what_is_no_ordinary_file(path):
+    os.mkfifo(path)
+    assert_refused(path, match="not a file")
+    with pytest.raises(ArtefactError, match="not a file"):
+        OnnxModel.load("/dev/zero")
+    with pytest.raises(ArtefactError, match="no name of a file"):
+        OnnxModel.load("model\0.onnx")
+
+
+def test_a_file_larger_than_any_model(path):
+    with path.open("wb") as file:
+        file.truncate(2**31)
+    assert_refused(path, match="larger than a model can be")
 
 
 def test_a_foreign_graph_with_our_metadata(path):
@@ -334,3 +394,32 @@ def test_a_provider_that_is_not_here_is_refused_with_what_is(path, provider, nam
 def test_the_provider_in_use_is_told(path):
     path.write_bytes(seal(ours()))
     assert OnnxModel.load(path, provider="cpu").provider == "CPUExecutionProvider"
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.parametrize(
+    ("provider", "name"), [("cuda", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+def test_a_provider_that_is_here_and_does_not_start_is_refused(path, provider, name, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [name, "CPUExecutionProvider"])
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    path.write_bytes(seal(ours()))
+    with pytest.raises(ArtefactError, match=f"{name} does not start"):
+        OnnxModel.load(path, provider=provider)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_goes_on_with_the_processor_where_the_gpu_does_not_start(path, monkeypatch):
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    path.write_bytes(seal(ours()))
+    model = OnnxModel.load(path)
+    assert model.provider == "CPUExecutionProvider"
+    assert not model.resident
+
+
+def test_the_state_stays_with_the_processor_unless_told(path):
+    path.write_bytes(seal(ours()))
+    assert not OnnxModel.load(path, provider="cpu").resident
+    assert OnnxModel.load(path, provider="cpu", resident=True).content == path.read_bytes()

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trajpred.errors import InputError
-from trajpred.tables import read_table, read_tables, write_table
+from trajpred.tables import TRUE_ID, read_table, read_tables, read_true_ids, write_table
 from trajpred.types import Label, Scene, ids_from_int
 
 
@@ -162,6 +162,17 @@ def test_a_table_without_rows(tmp_path):
     pq.write_table(plain(rows=0), tmp_path / "none.parquet")
     with pytest.raises(InputError, match=r"none\.parquet.*no rows"):
         read_table(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("read", [read_table, read_true_ids])
+def test_rows_that_take_no_room_in_a_file(tmp_path, read):
+    """Three million that are all alike."""
+    row = plain(rows=1)
+    columns = {name: pa.repeat(row[name][0], 3_000_000) for name in row.column_names}
+    table = pa.table(columns | {TRUE_ID.name: columns["track_id"]})
+    pq.write_table(table, tmp_path / "bomb.parquet")
+    with pytest.raises(InputError, match=r"bomb\.parquet: says that it holds 3000000 rows"):
+        read(tmp_path / "bomb.parquet")
 
 
 def test_a_broken_scale(tmp_path):

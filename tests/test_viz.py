@@ -10,11 +10,17 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tests.test_moments import street
 from trajpred import viz
+from trajpred.cases import pick_cases
+from trajpred.config import PredictorConfig, Protocol
 from trajpred.errors import InputError, MissingExtraError
+from trajpred.evaluate import make_predictor
 from trajpred.figures import DPI
+from trajpred.lanes import Lanes, Line
 from trajpred.types import Label
 from trajpred.viz import Case, draw_ablation, draw_predictions, draw_reliability
+from trajpred.windows import DataSource
 
 pytest.importorskip("matplotlib", reason="pictures need the extra viz")
 
@@ -212,6 +218,49 @@ def test_neighbours_end_where_others_now_says():
     axes = viz._predictions_figure([make_case(others_now=now)], "Title", 3).axes[0]
     drawn = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 3]
     assert any(np.allclose(points, [[1, 1], [-10, 0], [0, 3]]) for points in drawn)
+
+
+def test_footprints_of_neighbours_are_drawn_where_they_are():
+    from matplotlib.collections import PolyCollection
+
+    outline = np.array([[104.0, 201.0], [104.0, 199.0], [102.0, 199.0], [102.0, 201.0]])
+    axes = viz._predictions_figure([make_case(others_outline=[outline])], "Title", 3).axes[0]
+    (drawn,) = axes.findobj(PolyCollection)
+    corners = drawn.get_paths()[0].vertices  # the agent is at (100, 200)
+    assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([2.0, -1.0], [4.0, 1.0])
+
+
+def test_a_road_is_drawn_round_the_agent_and_moves_no_limit():
+    from matplotlib.collections import LineCollection
+
+    road = Lanes((Line("kerb", np.array([[0.0, 203.0], [1000.0, 203.0]])),))
+    bare, axes = (viz._predictions_figure([make_case()], "Title", 3, lanes).axes[0] for lanes in (None, road))
+    assert axes.get_xlim() == bare.get_xlim() and axes.get_ylim() == bare.get_ylim()
+    lowest = min(axes.findobj(LineCollection), key=lambda lines: lines.zorder)
+    assert lowest.get_segments()[0].tolist() == [[-100.0, 3.0], [900.0, 3.0]]
+
+
+def test_cases_of_a_log_have_the_shapes_that_it_holds():
+    predictor = make_predictor("cv", PredictorConfig(baseline_step_s=0.5, baseline_steps=2))
+    cars, walkers = (
+        pick_cases(
+            predictor,
+            DataSource("street", (street(),), Protocol(), streamed=True, scored_label=label),
+            "best",
+            100,
+        )
+        for label in (Label.CAR, Label.PEDESTRIAN)
+    )
+    assert {case.name for case in cars} == {"track 1"} and {case.name for case in walkers} == {"track 2"}
+    for case in cars:
+        assert case.size is not None and case.size.tolist() == [4.0, 2.0]
+        assert len(case.others_outline) == 0  # the size of the pedestrian is not known
+    for case in walkers:
+        assert case.size is None
+        seconds = case.history[-1, 1] + 3.5  # it is at y = -3.5 m + 1 m/s * t, the car at x = 5 m/s * t
+        (outline,) = case.others_outline
+        np.testing.assert_allclose(outline.mean(axis=0), [5 * seconds, 0.0], atol=1e-9)
+        np.testing.assert_allclose(np.ptp(outline, axis=0), [4.0, 2.0], atol=1e-9)
 
 
 @pytest.mark.parametrize(

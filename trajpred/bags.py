@@ -7,19 +7,25 @@ import sqlite3
 import struct
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
+from itertools import starmap
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import apsw
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionMode, ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter, PendingChunk
+from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from trajpred.bounded import LogReader
 from trajpred.cdr import PACKAGE, TRACKED
 from trajpred.errors import InputError
 
@@ -27,6 +33,10 @@ if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
 else:
     from backports.zstd import ZstdError
+
+# Records of MCAP: kind and length; a message in front of its bytes; when one was received and where it is.
+_RECORD, _MESSAGE, _PLACE = struct.Struct("<BQ"), struct.Struct("<BQHIQQ"), struct.Struct("<QQ")
+_CHUNK_SIZE = 2**20  # beyond which a chunk ends
 
 _SINGLE_FILES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
 
@@ -74,7 +84,7 @@ def read_raw(
     check_log(path)
     place = ""
     try:
-        with Reader(path) as reader:
+        with LogReader(path) as reader:
             chosen = _choose(path, reader.connections, topic, msgtype)
             place = "message 0: "
             # A caller may stop before the end, and sqlite closes only what nobody reads.
@@ -87,8 +97,8 @@ def read_raw(
 
 
 def check_log(path: Path) -> None:
-    """Raises InputError if there is nothing at this path, or an sqlite file of it was cut off."""
-    if not path.exists():
+    """Raises InputError if there is no file or folder at this path, or an sqlite file of it was cut off."""
+    if not (path.is_file() or path.is_dir()):
         raise InputError(f"{path}: no such log")
     for file in path.glob("*.db3") if path.is_dir() else [path]:
         if file.suffix == ".db3":
@@ -135,6 +145,77 @@ def _check_whole(file: Path) -> None:
         raise InputError(f"{file}: a damaged log: it is shorter than it says")
 
 
+class _Pieces(BytesIO):
+    """What was written, piece by piece: references, no copies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, piece: bytes | memoryview) -> int:  # type: ignore[override]
+        self.pieces.append(bytes(piece))
+        self._size += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._size
+
+
+class _McapWriter(McapWriter):
+    """rosbags' writer of MCAP without compression: the same file, but a message is not copied in memory.
+
+    Copying it three times took longer than what the kernel does to write it.
+    """
+
+    def __init__(self, path: Path, compression: CompressionMode) -> None:
+        super().__init__(path, compression)
+        self._begin_chunk()
+
+    def write(self, connection: Connection, timestamp: int, data: bytes | memoryview) -> None:
+        chunk = self.chunk
+        self.message_start_time = min(timestamp, self.message_start_time)
+        self.message_end_time = max(timestamp, self.message_end_time)
+        chunk.message_start_time = min(timestamp, chunk.message_start_time)
+        chunk.message_end_time = max(timestamp, chunk.message_end_time)
+        self.channel_stats[connection.id] += 1
+        chunk.msgs[connection.id].append((timestamp, chunk.bio.tell()))
+        chunk.bio.write(_MESSAGE.pack(0x05, 22 + len(data), connection.id, 0, timestamp, timestamp))
+        chunk.bio.write(data)
+        if chunk.bio.tell() > _CHUNK_SIZE:
+            self.close_chunk()
+
+    def close_chunk(self) -> None:
+        """Into the file: the chunk, without compression and checksum, and where its messages are."""
+        chunk, size, begin = self.chunk, self.chunk.bio.tell(), self.bio.tell()
+        times = struct.pack("<QQ", chunk.message_start_time, chunk.message_end_time)
+        head = times + struct.pack("<QIIQ", size, 0, 0, size)
+        self.bio.write(_RECORD.pack(0x06, len(head) + size) + head)
+        self.bio.writelines(self._pieces.pieces)
+        end = self.bio.tell()
+        indices = b""
+        for channel, messages in chunk.msgs.items():
+            indices += struct.pack("<HQ", channel, self.bio.tell())
+            places = b"".join(starmap(_PLACE.pack, messages))
+            index = struct.pack("<HI", channel, len(places)) + places
+            self.bio.write(_RECORD.pack(0x07, len(index)) + index)
+        summary = BytesIO()
+        summary.write(times + struct.pack("<QQI", begin, end - begin, len(indices)) + indices)
+        summary.write(struct.pack("<QIQQ", self.bio.tell() - end, 0, size, size))
+        self.chunks.append(summary)
+        self._begin_chunk()
+
+    def _begin_chunk(self) -> None:
+        self._pieces = _Pieces()
+        self.chunk = PendingChunk(2**63 - 1, 0, self._pieces, defaultdict(list))
+
+
+class _Writer(Writer):
+    STORAGE_PLUGINS = MappingProxyType(
+        {StoragePlugin.MCAP: _McapWriter, StoragePlugin.SQLITE3: Sqlite3Writer}
+    )
+
+
 class LogWriter:
     """A new log; use as a context manager. It appears at its path, whole, when the block ends well.
 
@@ -162,7 +243,7 @@ class LogWriter:
             )
         try:
             with self._reported():
-                self._writer = Writer(self._work / name, version=9, storage_plugin=storage)
+                self._writer = _Writer(self._work / name, version=9, storage_plugin=storage)
                 self._writer.open()
         except InputError:
             shutil.rmtree(self._work, ignore_errors=True)

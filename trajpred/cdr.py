@@ -571,9 +571,15 @@ class _Walk:
         At most so many, and no more than there are bytes for, but for the first.
         """
         fits = max(1, min(most, (self.size - at) // size))
-        lengths = self._words[at >> 2 : (at + size * fits) >> 2 : size >> 2].tolist()
-        first = lengths[0]
-        return next((i for i, length in enumerate(lengths) if length != first), fits)
+        first, begin, count = self._words[at >> 2], 0, 8  # as many again each time: lengths may take turns
+        while begin < fits:
+            end = min(begin + count, fits)
+            lengths = self._words[(at + size * begin) >> 2 : (at + size * end) >> 2 : size >> 2].tolist()
+            for i, length in enumerate(lengths, begin):
+                if length != first:
+                    return i
+            begin, count = end, 2 * count
+        return fits
 
     def check(self, at: int, number: int) -> None:
         """Whether an object ends within the message."""

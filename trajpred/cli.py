@@ -1,17 +1,26 @@
-"""The command line: `trajpred train | export | evaluate | replay | plot | ablate | demo`.
+"""The command line: `trajpred train | export | evaluate | replay | plot | view | ablate | demo`.
 
 Nothing heavy is imported before a command runs, so that `--help` is instant.
 """
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trajpred.config import ModelConfig, OutputConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.config import (
+    DEFAULT_MODEL,
+    ModelConfig,
+    OutputConfig,
+    PredictorConfig,
+    Protocol,
+    TrainingConfig,
+)
 from trajpred.errors import InputError, MissingExtraError, TrajpredError
 
 if TYPE_CHECKING:
@@ -75,38 +84,45 @@ def export(run: Path, out: Path, calibrated: bool = True) -> None:
 
 
 def evaluate(
-    model: str,
     data: str,
+    model: str = DEFAULT_MODEL,
     data_root: Path | None = None,
     json: str | None = None,
+    report: Path | None = None,
     predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
 ) -> None:
     """Score an artefact or a baseline on recordings, through the streaming predictor.
 
     Args:
-        model: An artefact's path, cv, ctrv, kalman, or a log of the PredictedObjects that anyone published.
         data: Data name (eth_ucy:zara1:test, vru:test, ...) or the path of a table or log.
+        model: An artefact's path, cv, ctrv, kalman, or a log of the PredictedObjects that anyone published;
+            default: the model in the box.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
         json: Write the scores as JSON to this file, or to standard output with "-".
+        report: Write a page to this .html file: scores beside cv and ctrv, curves, calibration, worst cases.
         predictor: Bounds of the streaming predictor.
     """
     from trajpred.evaluate import evaluate as score
     from trajpred.progress import bar
+    from trajpred.report import examine, page
 
     source = _open(data, data_root)
-    scores = score(model, source, config=predictor, progress=bar)
+    found = None if report is None else examine(model, source, config=predictor, progress=bar)
+    scores = dict(found.scores[model]) if found else score(model, source, config=predictor, progress=bar)
     if json == "-":
         print(_json(scores))
     else:
         _print_scores(scores)
     if json not in (None, "-"):
         _write_text(Path(str(json)), _json(scores) + "\n")
+    if report and found:
+        _write_text(report, page(found, _evaluation(model, data, data_root, report, predictor)))
 
 
 def replay(
-    model: str,
     log: Path,
     out: Path,
+    model: str = DEFAULT_MODEL,
     topic: str | None = None,
     overwrite: bool = False,
     output: OutputConfig = OutputConfig(),  # noqa: B008
@@ -116,7 +132,7 @@ def replay(
 
     Args:
         log: rosbag2 folder, .mcap or .db3 with a topic of TrackedObjects.
-        model: An artefact's path, or cv, ctrv, kalman.
+        model: An artefact's path, or cv, ctrv, kalman; default: the model in the box.
         out: The log to write: .mcap, .db3, or a folder.
         topic: Which topic, if the log has several.
         overwrite: Replace `out` if it exists.
@@ -124,41 +140,107 @@ def replay(
         predictor: Bounds of the streaming predictor.
     """
     from trajpred.evaluate import make_predictor
+    from trajpred.memory import keep_freed_memory
     from trajpred.replay import replay as run
 
+    keep_freed_memory()
     done = run(make_predictor(model, predictor), log, out, topic=topic, output=output, overwrite=overwrite)
     by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
     print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
+    print("one message: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
 
 
 def plot(
-    model: str,
     data: str,
     out: Path,
+    model: str = DEFAULT_MODEL,
     pick: Literal["typical", "worst", "best", "random"] = "typical",
     count: int = 6,
     seed: int = 0,
+    from_s: float = 0.0,
+    to_s: float | None = None,
+    fps: float = 10.0,
+    scene: str | None = None,
+    lanes: Path | None = None,
     data_root: Path | None = None,
 ) -> None:
-    """Draw predictions: history, paths by probability, and what then happened.
+    """Draw predictions, or a whole recording as it plays: history, paths by probability, what then happened.
 
     Args:
-        model: An artefact's path, or cv, ctrv, kalman.
+        model: An artefact's path, cv, ctrv, kalman, or a log of PredictedObjects; default: that in the box.
         data: Data name or the path of a table or log.
-        out: Picture to write: .png, .svg or .pdf.
-        pick: Which agents, by the error of their best path among those that move.
-        count: How many.
-        seed: For random picks.
+        out: Picture to write: .png, .svg or .pdf; or animation: .gif, or .mp4, which needs ffmpeg.
+        pick: In a picture: which agents, by the error of their best path among those that move.
+        count: In a picture: how many.
+        seed: In a picture: for random picks.
+        from_s: In an animation: where it begins, in seconds after the start of the recording.
+        to_s: In an animation: where it ends; default 20 s later.
+        fps: In an animation: pictures per second, of which there are not more than ticks in the recording.
+        scene: In an animation: which recording, if the data have several; default the first.
+        lanes: The road as GeoJSON; default LOG.lanes.geojson beside a log or table, if it is there.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
     """
+    from trajpred.animate import FILM_SUFFIXES, Film, draw_film
     from trajpred.cases import pick_cases
     from trajpred.evaluate import make_predictor
+    from trajpred.figures import SUFFIXES
+    from trajpred.lanes import find_lanes
+    from trajpred.moments import choose_scene
     from trajpred.viz import draw_predictions
 
-    source = _open(data, data_root)
-    cases = pick_cases(make_predictor(model, protocol=source.protocol), source, pick, count, seed)
-    draw_predictions(cases, out, f"{Path(model).name} on {data}: {pick}")
+    if out.suffix.lower() not in SUFFIXES + FILM_SUFFIXES:
+        known = f"one of {', '.join(SUFFIXES)}, that of an animation {' or '.join(FILM_SUFFIXES)}"
+        raise InputError(f"{out}: the suffix of a picture is {known}")
+    source, road = _open(data, data_root), find_lanes(Path(data), lanes)
+    predictor = make_predictor(model, protocol=source.protocol)
+    title = f"{Path(model).name} on {data}"
+    if out.suffix.lower() in FILM_SUFFIXES:
+        chosen = choose_scene(source, scene)
+        draw_film(predictor, chosen, Film.of(chosen, from_s, to_s, fps), out, title, road)
+    else:
+        cases = pick_cases(predictor, source, pick, count, seed)
+        draw_predictions(cases, out, f"{title}: {pick}", lanes=road)
     print(out)
+
+
+def view(
+    log: Path,
+    out: Path | None = None,
+    model: str | None = None,
+    from_s: float = 0.0,
+    to_s: float | None = None,
+    scene: str | None = None,
+    lanes: Path | None = None,
+    data_root: Path | None = None,
+) -> None:
+    """Look around in a recording and its predictions, in space and time, with rerun.
+
+    Args:
+        log: A log with a topic of TrackedObjects, a table, or a data name.
+        out: Write an .rrd file for `rerun FILE` instead of opening the viewer.
+        model: An artefact's path, cv, ctrv, kalman, or a log of PredictedObjects; default: those in the log
+            itself, or cv if there are none.
+        from_s: Where it begins, in seconds after the start of the recording.
+        to_s: Where it ends; default the end of the recording.
+        scene: Which recording, if the data have several; default the first.
+        lanes: The road as GeoJSON; default LOG.lanes.geojson beside a log or table, if it is there.
+        data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+    """
+    from trajpred.evaluate import make_predictor
+    from trajpred.lanes import find_lanes
+    from trajpred.moments import choose_scene, default_model, ticks_between
+    from trajpred.view import Show, open_viewer, write_recording
+
+    model, road = model or default_model(log), find_lanes(log, lanes)
+    source = _open(str(log), data_root)
+    chosen = choose_scene(source, scene)
+    predictor = make_predictor(model, protocol=source.protocol)
+    show = Show(predictor, chosen, ticks_between(chosen, from_s, to_s), road)
+    if out is None:
+        open_viewer(show)
+    else:
+        write_recording(show, out)
+        print(out)
 
 
 def ablate(
@@ -194,16 +276,20 @@ def ablate(
 
 
 def demo(out: Path = Path("demo"), seed: int = 0) -> None:
-    """Generate a small scene, train on it for about a minute, export, replay, score and draw.
+    """Simulate a busy junction, predict it with the model in the box, score, film; needs no data and no ROS.
 
     Args:
         out: Folder for everything that is made.
-        seed: Of the scene and of the training.
+        seed: Of the traffic.
     """
-    _learn()
-    from trajpred.demo import demo as run
+    from rich.console import Console
 
-    run(out, seed)
+    from trajpred.demo import demo as run
+    from trajpred.demo import summary
+
+    shown = run(out, seed)
+    Console().print(summary(shown))
+    print(f"{out}/report.html  {out}/junction.gif  {out}/predictions.mcap")
 
 
 COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
@@ -212,6 +298,7 @@ COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
     evaluate: (),
     replay: ("log",),
     plot: (),
+    view: ("log",),
     ablate: (),
     demo: (),
 }
@@ -245,7 +332,19 @@ def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
     from trajpred.evaluate import scored_only
     from trajpred.windows import cut
 
-    return scored_only(cut(source.scenes, protocol or source.protocol), source)
+    return scored_only(cut(source.scenes, protocol or source.protocol, source.truth), source)
+
+
+def _evaluation(
+    model: str, data: str, data_root: Path | None, report: Path, predictor: PredictorConfig
+) -> str:
+    """The command line of an evaluation, with what is not as it is by default."""
+    default = asdict(PredictorConfig())
+    words = ["trajpred", "evaluate", "--model", model, "--data", data]
+    words += ["--data-root", str(data_root)] if data_root else []
+    for name, value in asdict(predictor).items():
+        words += [f"--predictor.{name}", str(value)] if value != default[name] else []
+    return shlex.join([*words, "--report", report.name])
 
 
 def _json(values: Any) -> str:
@@ -257,7 +356,7 @@ def _json(values: Any) -> str:
 def _write_text(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".tmp")
     try:
-        draft.write_text(text)
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
@@ -288,7 +387,16 @@ def _print_scores(scores: dict[str, Any]) -> None:
                 ("min_ade_20", "min_fde_20"),
             )
             table.add_row(name, str(group["n"]), *(f"{group[a]:.3f}/{group[f]:.3f}" for a, f in pairs))
-    Console().print(table)
+    console = Console(emoji=False, markup=False)  # `eth_ucy:hotel:test` is a name
+    console.print(table)
+    changes = scores.get("flicker", {})
+    for name in ("moving", "waiting"):
+        if changes.get(name, {}).get("n"):
+            told = changes[name]
+            console.print(
+                f"from one message to the next the single path of who is {name} changes by "
+                f"{told['mean_m']:.3f} m, 99 % by less than {told['q99_m']:.3f} m"
+            )
 
 
 def parser() -> Any:

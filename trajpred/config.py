@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 NS_PER_S = 1_000_000_000
+DEFAULT_MODEL = "default"
+"""The name of the model in the box."""
 
 EncoderName = Literal["lstm", "gru", "rnn_tanh", "rnn_relu", "window_mlp", "bag_of_steps"]
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trajpred.baselines import BaselineName
 from trajpred.config import NS_PER_S, PredictorConfig, Protocol
 from trajpred.errors import InputError
-from trajpred.metrics import AgentScores, Batch, score, summarise
+from trajpred.flicker import flicker
+from trajpred.metrics import AgentScores, Batch, MotionType, motion_type, score, summarise
 from trajpred.predictor import Predictor
 from trajpred.recorded import Recorded, is_log
 from trajpred.runtime import OnnxModel, Provider
@@ -42,7 +45,7 @@ def make_predictor(
     protocol: Protocol | None = None,
     provider: Provider = "cpu",
 ) -> Answers:
-    """A predictor from the name of a baseline, the path of an artefact, or that of a log of PredictedObjects.
+    """A predictor by name: `default` (the model in the box), a baseline's, the path of an artefact or log.
 
     A baseline predicts on the protocol's time grid, if one is given. Raises ArtefactError for an
     artefact, InputError for a log.
@@ -51,7 +54,7 @@ def make_predictor(
     if is_log(Path(model)):
         return Recorded(Path(model))
     if model not in get_args(BaselineName):
-        return Predictor(OnnxModel.load(Path(model), threads=config.threads, provider=provider), config)
+        return Predictor(OnnxModel.load(model, threads=config.threads, provider=provider), config)
     if protocol is not None:
         config = replace(config, baseline_step_s=protocol.step_ns / NS_PER_S, baseline_steps=protocol.predict)
     return Predictor(None, replace(config, baseline=model))  # type: ignore[arg-type]
@@ -63,17 +66,48 @@ def evaluate(
     *,
     config: PredictorConfig | None = None,
     progress: Progress[Any] | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Score a baseline, an artefact or a log of answers on a data source: JSON-ready, see metrics.summarise.
 
-    Raises ArtefactError for the model, InputError for the data (nothing to score).
+    Of what is played from start to end there is `flicker` besides, see _unrest. watch is shown every answer
+    with the scores of its N agents. Raises ArtefactError for the model, InputError for the data (nothing to
+    score).
     """
     predictor = make_predictor(model, config, protocol=source.protocol)
-    scores = [score(answer.batch) for answer in answered(predictor, source, progress)]
+    scores, changes, before = [], [], None
+    for answer in answered(predictor, source, progress):
+        scores.append(score(answer.batch))
+        if watch is not None:
+            watch(answer, scores[-1])
+        if source.streamed:
+            follows = before is not None and np.array_equal(before.scene[:1], answer.scene[:1])
+            if before is not None and follows:
+                change = flicker(before.prediction, answer.prediction)
+                changes.append(np.stack([change, motion_type(answer.batch) != MotionType.WAITING], axis=1))
+            before = answer
     if not any(len(part) for part in scores):
         raise InputError(f"{source.name}: nothing to score: no agent is seen again within the horizon")
     summary = summarise(AgentScores.concatenate(scores))
+    if source.streamed:
+        summary["flicker"] = _unrest(np.concatenate([np.zeros((0, 2)), *changes]))
     return {"model": model, "data": source.name, **summary}
+
+
+def _unrest(changes: Float) -> dict[str, dict[str, float]]:
+    """By whether an agent moves: n, mean_m, q99_m of what the single path changes between two messages.
+
+    changes (N, 2): m, NaN where there is none, and whether it is not waiting (MotionType).
+    """
+    known = changes[~np.isnan(changes[:, 0])]
+    groups = {"all": known[:, 0], "moving": known[known[:, 1] > 0, 0], "waiting": known[known[:, 1] == 0, 0]}
+    return {
+        name: {
+            "n": len(part),
+            **({"mean_m": float(part.mean()), "q99_m": float(np.quantile(part, 0.99))} if len(part) else {}),
+        }
+        for name, part in groups.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +115,8 @@ class Answer:
     """What was predicted for the N scored agents, what then happened, and what A agents did before.
 
     rows (N,) the scored ones among the A; history (A, H, 2) m, oldest first, with known (A, H);
-    group (A,): who shares a scene and a moment.
+    group (A,): who shares a scene and a moment. scene (N,), stamp_ns (N,) and ids (N,): what the recording
+    calls the scored ones and their moment; step_s: how long the predictor took to answer all A.
     """
 
     prediction: Prediction
@@ -90,6 +125,13 @@ class Answer:
     history: Float
     known: Bool
     group: Int
+    scene: NDArray[np.str_]
+    stamp_ns: Int
+    ids: Ids
+    step_s: float
+
+
+Watch = Callable[[Answer, AgentScores], None]
 
 
 def answered(
@@ -102,9 +144,8 @@ def answered(
     if source.streamed:
         yield from _stream(predictor, source, progress)
     else:
-        yield from _play_windows(
-            predictor, scored_only(cut(source.scenes, source.protocol), source), progress
-        )
+        windows = scored_only(cut(source.scenes, source.protocol, source.truth), source)
+        yield from _play_windows(predictor, windows, progress)
 
 
 def scored_only(windows: Windows, source: DataSource) -> Windows:
@@ -130,10 +171,12 @@ def _play_windows(predictor: Answers, windows: Windows, progress: Progress[Any] 
         )
     offset_s = np.array(windows.protocol.offset_s)
     track = _track_numbers(windows.scene, windows.ids)
+    scene_names = np.array(windows.scene_names)
     chunks = _chunks(windows.group)
     for rows in progress(chunks, len(chunks), "windows") if progress else chunks:
         part = windows.take(rows)
-        prediction = resample(_play(predictor, part), offset_s)
+        answers, step_s = _timed_step(predictor, _play(predictor, part))
+        prediction = resample(answers, offset_s)
         kept = np.flatnonzero(part.target)
         prediction = prediction.take(kept)
         past = part.protocol.observe
@@ -147,11 +190,29 @@ def _play_windows(predictor: Answers, windows: Windows, progress: Progress[Any] 
             track=track[rows][kept],
             m_per_px=part.m_per_px[kept],
         )
-        yield Answer(prediction, batch, kept, part.xy[:, :past], part.valid[:, :past], part.group)
+        yield Answer(
+            prediction,
+            batch,
+            rows=kept,
+            history=part.xy[:, :past],
+            known=part.valid[:, :past],
+            group=part.group,
+            scene=scene_names[part.scene[kept]],
+            stamp_ns=part.stamp_ns[kept],
+            ids=part.ids[kept],
+            step_s=step_s,
+        )
 
 
-def _play(predictor: Predictor, windows: Windows) -> Prediction:
-    """The history of windows as perception ticks; the prediction for all rows after the last one."""
+def _timed_step(predictor: Answers, frame: TrackFrame) -> tuple[Prediction, float]:
+    """The answer, and the time in s that it took."""
+    start = perf_counter()
+    prediction = predictor.step(frame)
+    return prediction, perf_counter() - start
+
+
+def _play(predictor: Predictor, windows: Windows) -> TrackFrame:
+    """The history of windows as perception ticks, all observed but the last, which holds all rows."""
     predictor.reset()
     past, past_ns = windows.protocol.observe, windows.protocol.past_ns
     ids = ids_from_int(np.arange(len(windows)))
@@ -173,7 +234,7 @@ def _play(predictor: Predictor, windows: Windows) -> Prediction:
         )
         if t < past - 1:
             predictor.observe(frame)
-    return predictor.step(frame)
+    return frame
 
 
 def _chunks(group: Int) -> list[slice]:
@@ -189,14 +250,15 @@ def _stream(
 ) -> Iterator[Answer]:
     """Each scene from start to end; a prediction is scored where its agent is seen later on."""
     tracks = 0
-    for scene in source.scenes:
+    for scene, true in zip_longest(source.scenes, source.truth):
         predictor.reset()
-        later = Later.of(scene)
+        later = Later.of(true.scene if true else scene)
+        whom = later.number(true.ids if true else scene.ids)
         frames = scene.frames()
-        count = len(np.unique(scene.stamp_ns))
+        count, begin = len(np.unique(scene.stamp_ns)), 0
         for frame in progress(frames, count, scene.name) if progress else frames:
-            prediction = predictor.step(frame)
-            number = later.number(frame.ids)
+            prediction, step_s = _timed_step(predictor, frame)
+            number, begin = whom[begin : begin + len(frame)], begin + len(frame)
             truth, valid = later.positions(number, frame.stamp_ns, prediction.offset_s)
             kept = valid.any(axis=1)
             if source.scored_label is not None:
@@ -213,7 +275,18 @@ def _stream(
                 m_per_px=np.full(len(rows), np.nan if scene.m_per_px is None else scene.m_per_px),
             )
             history, known = later.positions(number, frame.stamp_ns, HISTORY_S)
-            yield Answer(prediction, batch, rows, history, known, frame.group)
+            yield Answer(
+                prediction,
+                batch,
+                rows,
+                history,
+                known,
+                group=frame.group,
+                scene=np.full(len(rows), scene.name),
+                stamp_ns=np.full(len(rows), frame.stamp_ns),
+                ids=frame.ids[rows],
+                step_s=step_s,
+            )
         tracks += len(later.names)
 
 
@@ -238,8 +311,9 @@ class Later:
         return cls(names, key, scene.xy[order], start, span)
 
     def number(self, ids: Ids) -> Int:
-        """(N,) ids of the scene -> (N,) track numbers."""
-        return np.searchsorted(self.names, ids)
+        """(N,) ids -> (N,) track numbers, -1 for those that are not in the scene."""
+        at = np.minimum(np.searchsorted(self.names, ids), len(self.names) - 1)
+        return np.where(self.names[at] == ids, at, -1)
 
     def positions(self, track: Int, stamp_ns: int, offset_s: Float) -> tuple[Float, Bool]:
         """(N, T, 2) m and (N, T) known: linear between observations at most GAP_MAX_S apart."""

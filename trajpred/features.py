@@ -294,36 +294,41 @@ def _neighbours(
     relation: Float32,
 ) -> None:
     n, count = len(order), rows.shape[1]
-    place, cos, sin = np.empty(n, np.int64), np.empty(n), np.empty(n)
+    # What the search reads of everybody, in its order and close together.
+    xs, ys, groups, place = np.empty(n), np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
+    cos, sin = np.empty(n), np.empty(n)
     for at in range(n):
-        place[order[at]] = at
+        one = order[at]
+        xs[at], ys[at], groups[at], place[one] = motion[one].xy[0], motion[one].xy[1], group[one], at
         cos[at], sin[at] = math.cos(motion[at].heading), math.sin(motion[at].heading)
-    gaps = np.empty(count)
+    squares = np.empty(count)  # of the gaps to the nearest so far
     for m in range(len(select)):
-        me, found = select[m], 0
-        x, y = motion[me].xy[0], motion[me].xy[1]
+        me, found, reach = select[m], 0, radius_m * radius_m
+        here = place[me]
+        x, y = xs[here], ys[here]
         for way in (-1, 1):
-            at = place[me] + way
-            while 0 <= at < n:
-                other = order[at]
-                ahead = motion[other].xy[0] - x
-                if group[other] != group[me] or not abs(ahead) <= radius_m:
-                    break
+            at = here
+            while 0 <= at + way < n:
                 at += way
-                gap = math.hypot(ahead, motion[other].xy[1] - y)
-                if not gap <= radius_m:
+                ahead, aside = xs[at] - x, ys[at] - y
+                if groups[at] != groups[here] or not ahead * ahead <= reach:
+                    break
+                square = ahead * ahead + aside * aside
+                if not square <= reach:
                     continue
                 # Where it belongs among the nearest so far; of equally near ones the lower row comes first.
-                rank = found
+                other, rank = order[at], found
                 while rank > 0 and (
-                    gap < gaps[rank - 1] or (gap == gaps[rank - 1] and other < rows[m, rank - 1])
+                    square < squares[rank - 1] or (square == squares[rank - 1] and other < rows[m, rank - 1])
                 ):
                     rank -= 1
                 if rank < count:
                     found = min(found + 1, count)
                     for later in range(found - 1, rank, -1):
-                        gaps[later], rows[m, later] = gaps[later - 1], rows[m, later - 1]
-                    gaps[rank], rows[m, rank] = gap, other
+                        squares[later], rows[m, later] = squares[later - 1], rows[m, later - 1]
+                    squares[rank], rows[m, rank] = square, other
+                    if found == count:
+                        reach = squares[count - 1]
         vx, vy, c, s = motion[me].velocity[0], motion[me].velocity[1], cos[me], sin[me]
         for rank in range(found):
             other, seen = rows[m, rank], relation[m, rank]
@@ -333,7 +338,7 @@ def _neighbours(
             dx, dy = motion[other].velocity[0] - vx, motion[other].velocity[1] - vy
             seen[2], seen[3] = dx * c + dy * s, dy * c - dx * s
             seen[4], seen[5] = sin[other] * c - cos[other] * s, cos[other] * c + sin[other] * s
-            seen[6] = 1.0 / (1.0 + gaps[rank])
+            seen[6] = 1.0 / (1.0 + math.sqrt(squares[rank]))
 
 
 def to_agent(vector: Float, heading: Float) -> Float:

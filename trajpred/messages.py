@@ -39,10 +39,16 @@ VEHICLES = (Label.CAR, Label.TRUCK, Label.BUS, Label.TRAILER, Label.MOTORCYCLE)
 PEDESTRIANS = (Label.PEDESTRIAN, Label.BICYCLE)
 """What config.HorizonConfig calls vehicle and pedestrian; all other classes are its unknown."""
 
+TURNS_AFTER_M = 0.2
+"""The poses of a path turn once it has come so far: what is less does not turn who stands."""
 UNKNOWN_SPREAD_M = 1.0
 """A PredictedObjects does not say how sure a path is, so scores of the spread say nothing about it."""
 PATHS_READ_MAX = 100
 """An object with more paths than this is no prediction, and would cost all others as much memory."""
+POSES_READ_MAX = 1000
+"""A path of more poses than this would cost all others of its message as much time and memory."""
+POINTS_READ_MAX = 10_000_000
+"""The most of a message on its common time grid: 20 times 500 objects of 10 paths of 100 poses."""
 
 _SHARED = [field.name for field in fields(cdr.Objects)]
 
@@ -249,7 +255,8 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
     equally probable. spread is UNKNOWN_SPREAD_M, source MODEL.
 
     Raises InputError for other bytes, and for an object without a path, with more than 100, or with a
-    path of fewer than two poses, of poses that are not finite, or of no time between them.
+    path of fewer than two poses or more than 1000, of poses that are not finite, or of no time between
+    them, and for what would be too much on that grid.
     """
     predicted = cdr.read_predicted(raw)
     n, counts = len(predicted), np.diff(predicted.path_start)
@@ -260,6 +267,7 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
         (np.flatnonzero(counts == 0), "has no path"),
         (np.flatnonzero(counts > PATHS_READ_MAX), f"has more than {PATHS_READ_MAX} paths"),
         (owner[lengths < 2], "has a path without a future: fewer than two poses"),
+        (owner[lengths > POSES_READ_MAX], f"has a path of more than {POSES_READ_MAX} poses"),
         (owner[predicted.time_step_ns <= 0], "has a path whose time step is not above 0"),
         (broken, "has a pose that is not finite"),
     ):
@@ -267,12 +275,13 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
             raise InputError(f"object {rows[0]} of a {PREDICTED} {fault}")
 
     offset_ns = _common_times(predicted.time_step_ns, lengths)
+    shape = (n, int(counts.max(initial=1)))
+    check_grid(*shape, len(offset_ns))
     after = np.minimum(-(-offset_ns // predicted.time_step_ns[:, None]), lengths[:, None] - 1)  # (M, T)
     share = (offset_ns - (after - 1) * predicted.time_step_ns[:, None]) / predicted.time_step_ns[:, None]
     after += predicted.pose_start[:-1, None]
     low, high = predicted.poses[after - 1, :2], predicted.poses[after, :2]
 
-    shape = (n, int(counts.max(initial=1)))
     mode_valid = np.arange(shape[1]) < counts[:, None]
     paths = np.zeros((*shape, len(offset_ns), 2))
     paths[mode_valid] = low + (high - low) * share[..., None]
@@ -300,6 +309,15 @@ def decode_predicted(raw: cdr.Raw) -> tuple[Prediction, cdr.PredictedObjects]:
         source=np.full(n, Source.MODEL, np.uint8),
     )
     return prediction, predicted
+
+
+def check_grid(objects: int, paths: int, times: int) -> None:
+    """Raises InputError for more points on a common time grid than memory is given to."""
+    if objects * paths * times > POINTS_READ_MAX:
+        raise InputError(
+            f"{objects} objects of up to {paths} paths come to more than {POINTS_READ_MAX} points "
+            f"at the {times} times of the finest step"
+        )
 
 
 def _common_times(step_ns: Int, lengths: Int) -> Int:
@@ -450,7 +468,7 @@ def _fill_poses(
             x = low_x + (steps[last, 0] - low_x) * share[p]
             y = low_y + (steps[last, 1] - low_y) * share[p]
             points[p] = complex(x, y)
-        course(points, complex(math.cos(yaw), math.sin(yaw)), along)
+        course(points, complex(math.cos(yaw), math.sin(yaw)), along, TURNS_AFTER_M)
         half_turn(along, sine, cosine)
         for p in range(count):
             pose[p, 0], pose[p, 1], pose[p, 2] = points[p].real, points[p].imag, height

@@ -17,15 +17,36 @@ from numpy.typing import NDArray
 from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_spread
 from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, PredictorConfig
+from trajpred.device import Resident
 from trajpred.features import MOTION, SPEED_MAX_MPS, Motion, Observation, advance, neighbours
-from trajpred.runtime import Forecast, OnnxModel
+from trajpred.runtime import CallError, Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Float32, Ids, Int, Label, Prediction, Source, TrackFrame
 
 POSITION_MAX_M = 1e7
 """A quarter round the earth: a coordinate beyond it is garbage, whatever the map's origin."""
+CLOSING_S = 3.0
+"""Who comes nearer is as urgent as somebody who is there already where it will be after so long."""
+STANDS_M, MOVES_M = 0.1, 0.2
+"""From its first step on, a path of the model that comes no farther than the first of these stands there, one
+that comes as far as the second is taken as it is, and one in between is shortened: who stands does not creep.
+The first step stays: it tells where an agent is, noise of the tracker left out."""
+BELIEVED_AFTER = 3
+"""Another class than before is believed when a track has it in so many observations, one after the other."""
 STATE = "state of the model: "
 """Sets the model's own columns of the store apart from ours, whatever the model calls them."""
+
+
+class Ego(NamedTuple):
+    """Where the vehicle is that the predictions are for: (2,) m and (2,) m/s, in the frame of the objects."""
+
+    xy: Float
+    velocity: Float
+
+
+CLASSES, UNKNOWN = np.uint8(len(Label)), np.uint8(Label.UNKNOWN)
+CLASS = np.dtype([("believed", np.uint8), ("other", np.uint8), ("times", np.uint8)])
+"""Of a track: what it is taken for, the other class that was seen last, how often one after the other."""
 
 
 @dataclass(slots=True)
@@ -35,6 +56,8 @@ class Counts:
     frames: int = 0
     resets: int = 0
     late_frames: int = 0
+    failed_calls: int = 0  # of the model
+    last_failure: str = ""
     answers: Counter[Source] = field(default_factory=Counter)
 
     def add(self, source: NDArray[np.uint8]) -> None:
@@ -70,7 +93,8 @@ class Predictor:
     """Predicts every agent of every frame, remembering each track from frame to frame.
 
     With a model, agents that it cannot answer get the configured baseline; without one, all do, for the
-    reason `without_model`: a baseline was asked for, or there is no usable model.
+    reason `without_model`: a baseline was asked for, or there is no usable model. On a GPU the model's state
+    stays there (device.py); raises ArtefactError where that cannot be.
     """
 
     def __init__(
@@ -92,6 +116,10 @@ class Predictor:
         self._trained = np.zeros(256, bool)  # by label
         if model is not None:
             self._trained[[Label[name] for name in model.info.trained_classes]] = True
+        self._resident = None  # the state of the tracks, where it is not in the store
+        if isinstance(model, OnnxModel) and model.resident:
+            self._resident = Resident(model, self.config.max_tracks)
+        self._state = self._state_columns()
         self._frame_id: str | None = None
         self._distinct: bytes | None = None  # the ids of a frame, lately, in which none was twice
         self._store = TrackStore(
@@ -102,14 +130,21 @@ class Predictor:
         )
 
     def _columns(self) -> ColumnSpec:
-        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"motion": ((), MOTION)}
+        columns: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+            "motion": ((), MOTION),
+            "class": ((), CLASS),
+        }
         if self.config.baseline == "kalman":
             columns["kalman_mean"] = ((4,), np.dtype(np.float64))
             columns["kalman_cov"] = ((3,), np.dtype(np.float64))
-        if self.model is not None:
-            for name, shape in self.model.info.state.items():
-                columns[STATE + name] = (shape, np.dtype(np.float32))
-        return columns
+        return columns | {STATE + name: column for name, column in self._state.items()}
+
+    def _state_columns(self) -> ColumnSpec:
+        """What the store keeps of the model's state."""
+        if self._resident is not None:
+            return self._resident.columns
+        state = self.model.info.state if self.model is not None else {}
+        return {name: (shape, np.dtype(np.float32)) for name, shape in state.items()}
 
     def __len__(self) -> int:
         """Number of tracks remembered."""
@@ -120,19 +155,23 @@ class Predictor:
         self._store.clear()
         self._frame_id = None
 
-    def step(self, frame: TrackFrame) -> Prediction:
-        """Take in one perception tick and predict every object in it, in its order."""
-        taken = self._take_in(frame, decode=True)
+    def step(self, frame: TrackFrame, at_most: int | None = None, ego: Ego | None = None) -> Prediction:
+        """Take in one perception tick and predict every object in it, in its order.
+
+        at_most: so many are answered by the model, those first that ego may soon meet; the others get the
+        baseline (Source.OVER_BUDGET). None: all that the model can answer.
+        """
+        taken = self._take_in(frame, at_most, ego)
         taken.source[taken.source == Source.BASELINE] = self._without_model
         self.counts.add(taken.source)
         return self._answer(frame, taken)
 
     def observe(self, frame: TrackFrame) -> None:
         """Take in one perception tick without predicting: the same memory as after `step`."""
-        self._take_in(frame, decode=False)
+        self._take_in(frame, at_most=0, ego=None)
 
-    def _take_in(self, frame: TrackFrame, *, decode: bool) -> _Taken:
-        """Update the memory, and let the model decode the agents that it can answer."""
+    def _take_in(self, frame: TrackFrame, at_most: int | None, ego: Ego | None) -> _Taken:
+        """Update the memory, and let the model decode at most so many of the agents that it can answer."""
         self.counts.frames += 1
         nothing = np.zeros(0, np.int64)
         source = np.full(len(frame), Source.BASELINE if self.model is None else Source.MODEL, np.uint8)
@@ -154,7 +193,8 @@ class Predictor:
         before = self._store.load(slots, frame.stamp_ns)
         earlier, seen = Motion(before["motion"]), _observation(frame, tracked)
         motion, steps = advance(earlier, seen)
-        after: dict[str, NDArray[Any]] = {"motion": motion.rows}
+        classes = _believed(before["class"], frame.label[tracked], new=motion.count == 1)
+        after: dict[str, NDArray[Any]] = {"motion": motion.rows, "class": classes}
         kalman = None
         if self.config.baseline == "kalman":
             kalman = Kalman(before["kalman_mean"], before["kalman_cov"]).advance(earlier, seen)
@@ -164,29 +204,43 @@ class Predictor:
         if self.model is not None:
             info = self.model.info
             grown = motion.count >= info.min_observations
-            label = frame.label[tracked]
+            label = classes["believed"]
             trained = self._trained[label]
             answerable = grown & trained
             if not answerable.all():
                 source[tracked[~grown]] = Source.TOO_NEW
                 source[tracked[~trained]] = Source.UNTRAINED_CLASS
-            select = answerable.nonzero()[0] if decode else nothing
-            forecast, state = self.model.run(
-                steps[:, None],
-                np.ones((len(tracked), 1), bool),
-                label,
-                motion.speed,
-                {name: before[STATE + name] for name in info.state},
-                select,
-                neighbours(motion, frame.group[tracked], select, info.neighbours, info.neighbour_radius_m),
-            )
+            select = answerable.nonzero()[0]
+            if at_most is not None and at_most < len(select):
+                urgent = _most_urgent(motion, select, at_most, ego)
+                source[tracked[np.setdiff1d(select, urgent)]] = Source.OVER_BUDGET
+                select = urgent
+            state = {name: before[STATE + name] for name in self._state}
+            group = frame.group[tracked]
+            near = neighbours(motion, group, select, info.neighbours, info.neighbour_radius_m)
+            try:
+                if self._resident is not None:
+                    forecast, state = self._resident.run(
+                        steps, label, motion.speed, state, slots, select, near
+                    )
+                else:
+                    seen_now = np.ones((len(tracked), 1), bool)
+                    forecast, state = self.model.run(
+                        steps[:, None], seen_now, label, motion.speed, state, select, near
+                    )
+            except CallError as error:  # the state goes on as if this tick had been missed
+                self.counts.failed_calls += 1
+                self.counts.last_failure = str(error)
+                source[tracked[select]] = Source.MODEL_FAULT
+                select = nothing
+            else:
+                sound = forecast.is_finite()
+                if not sound.all():
+                    source[tracked[select[~sound]]] = Source.MODEL_FAULT
+                    for part in state.values():
+                        part[select[~sound]] = 0.0  # as if never seen, so that one fault does not last
+                    select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
             after |= {STATE + name: part for name, part in state.items()}
-            sound = forecast.is_finite()
-            if not sound.all():
-                source[tracked[select[~sound]]] = Source.MODEL_FAULT
-                for part in state.values():
-                    part[select[~sound]] = 0.0  # as if never seen, so that one fault does not last
-                select, forecast = select[sound], Forecast(*(part[sound] for part in forecast))
         self._store.save(slots, frame.stamp_ns, after)
         if len(tracked) < len(frame):
             whole = self._untracked(frame)
@@ -264,6 +318,21 @@ class Predictor:
         return _Answer(paths, probability, probability > 0, spread, paths[:, 0].copy())
 
 
+def _most_urgent(motion: Motion, rows: Int, count: int, ego: Ego | None) -> Int:
+    """So many of the rows, in their order: the nearest to ego and those that come nearer fastest.
+
+    Where ego is not known, it is taken to stand in the middle of all, where a vehicle's sensors are.
+    """
+    if not count:
+        return rows[:0]
+    here, moves = ego or Ego(np.median(motion.xy[rows], axis=0), np.zeros(2))
+    apart = motion.xy[rows] - here
+    distance = np.hypot(*apart.T)
+    closing = -((motion.velocity[rows] - moves) * apart).sum(axis=1) / np.maximum(distance, 1.0)
+    soon = distance - CLOSING_S * np.maximum(closing, 0.0)
+    return np.sort(rows[np.argpartition(soon, count - 1)[:count]])
+
+
 def _in_map(forecast: Forecast, motion: NDArray[np.void]) -> _Answer:
     """What was said in the own frames of M agents of this MOTION (M,)."""
     paths, spread = np.empty(forecast.paths.shape), np.empty(forecast.spread.shape)
@@ -288,8 +357,9 @@ def _turned(
     agents, modes, steps = spread.shape
     for i in range(agents):
         here, cos, sin = motion[i].xy, math.cos(motion[i].heading), math.sin(motion[i].heading)
+        share = _moving_share(single[i])
         for t in range(steps):
-            x, y = single[i, t, 0], single[i, t, 1]
+            x, y = _kept(single[i], t, share)
             single_in_map[i, t, 0] = here[0] + x * cos - y * sin
             single_in_map[i, t, 1] = here[1] + x * sin + y * cos
         total = 0.0
@@ -297,11 +367,51 @@ def _turned(
             total += probability[i, k]
         for k in range(modes):
             probability_of_one[i, k] = probability[i, k] / total
+            share = _moving_share(paths[i, k])
             for t in range(steps):
-                x, y = paths[i, k, t, 0], paths[i, k, t, 1]
+                x, y = _kept(paths[i, k], t, share)
                 paths_in_map[i, k, t, 0] = here[0] + x * cos - y * sin
                 paths_in_map[i, k, t, 1] = here[1] + x * sin + y * cos
                 same_spread[i, k, t] = spread[i, k, t]
+
+
+@compiled
+def _moving_share(path: Float32) -> float:
+    """How much of what a path (S, 2) does after its first step is kept, see STANDS_M."""
+    square = 0.0
+    for t in range(len(path) - 1, 0, -1):  # most move, and are farthest at the end
+        square = max(square, (path[t, 0] - path[0, 0]) ** 2 + (path[t, 1] - path[0, 1]) ** 2)
+        if square >= MOVES_M**2:
+            return 1.0
+    return max(math.sqrt(square) - STANDS_M, 0.0) / (MOVES_M - STANDS_M)
+
+
+@compiled
+def _kept(path: Float32, t: int, share: float) -> tuple[float, float]:
+    x, y = path[0, 0], path[0, 1]
+    return x + share * (path[t, 0] - x), y + share * (path[t, 1] - y)
+
+
+def _believed(before: NDArray[np.void], seen: NDArray[np.uint8], new: Bool) -> NDArray[np.void]:
+    """(N,) CLASS after these classes were seen: one that flickers is not believed, a first one is."""
+    after = before.copy()
+    _see_classes(after, seen, new)
+    return after
+
+
+@compiled
+def _see_classes(classes: NDArray[Any], seen: NDArray[np.uint8], new: Bool) -> None:
+    for i in range(len(seen)):
+        one, label = classes[i], seen[i] if seen[i] < CLASSES else UNKNOWN
+        if new[i] or one.believed == UNKNOWN:
+            one.believed = label
+        if label == one.believed:
+            one.times = 0
+        else:
+            one.times = one.times + 1 if label == one.other else 1
+            if one.times == BELIEVED_AFTER:
+                one.believed, one.times = label, 0
+        one.other = label
 
 
 def _duplicated(ids: Ids) -> Bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trajpred.bags import read_raw
 from trajpred.cdr import PREDICTED
 from trajpred.errors import InputError
-from trajpred.messages import decode_predicted
+from trajpred.messages import check_grid, decode_predicted
 from trajpred.predictor import Counts
 from trajpred.timegrid import resample
 from trajpred.types import Bool, Float, Ids, Prediction, TrackFrame, bytes_from_ids
@@ -84,11 +84,19 @@ class Recorded:
             yield prediction
 
     def _common_grid(self) -> Float:
-        spans = [(p.offset_s[0], p.offset_s[-1]) for p in self._read() if len(p)]
+        spans, shape = [], (0, 0)
+        for prediction in self._read():
+            if len(prediction):
+                spans.append((prediction.offset_s[0], prediction.offset_s[-1]))
+                shape = max(shape, prediction.mode_valid.shape, key=math.prod)
         if not spans:
             raise InputError(f"{self.path}: no object is predicted in any message of {PREDICTED}")
         step_s, horizon_s = np.min(spans, axis=0)
         steps: Float = step_s * np.arange(1, math.floor(horizon_s / step_s + 1e-6) + 1)
+        try:
+            check_grid(*shape, len(steps))
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
         return steps
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,18 +23,38 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from trajpred.compiled import compiled
+from trajpred.config import DEFAULT_MODEL
 from trajpred.errors import ArtefactError
 from trajpred.features import FEATURES, RELATION, Neighbours
 from trajpred.types import Float, Float32, Int, Label
 
 FORMAT = "trajpred-model-1"
 METADATA_KEY = "trajpred"
-_ORT_ERRORS = tuple(
-    kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
+_IN_THE_BOX = Path(__file__).parent / "models" / f"{DEFAULT_MODEL}.onnx"
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+    *(MemoryError, RuntimeError, ValueError, LookupError),  # what else pybind11 makes of C++'s exceptions
 )
+"""All that onnxruntime raises."""
 _CHECKSUM_KEY = b"trajpred.sha256"
+_SIZE_MAX = 2**31 - 1  # protobuf's own
+# What makes onnxruntime open other files: the key under which a tensor names one (as protobuf bytes, in all
+# ways to write its two numbers), and the operator that stands for a compiled engine.
+_OTHER_FILES = re.compile(
+    rb"(?:\x0a|\x8a[\x80-\xff]{0,8}[\x00-\x7f])(?:\x08|\x88[\x80-\xff]{0,8}[\x00-\x7f])location|EPContext"
+)
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
+ProviderOptions = Sequence[tuple[str, Mapping[str, str]]]
+_CPU: tuple[str, Mapping[str, str]] = ("CPUExecutionProvider", {})
+_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})  # which would be off by more than a millimetre
+_TENSORRT: tuple[str, Mapping[str, str]] = ("TensorrtExecutionProvider", {})
+PROVIDERS: Mapping[str, ProviderOptions] = {
+    "cpu": [_CPU],
+    "cuda": [_CUDA, _CPU],
+    "tensorrt": [_TENSORRT, _CUDA, _CPU],
+}
+"""Who runs the operators of the graph, the first of those that can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +96,7 @@ class ModelInfo:
         """Read the metadata entry back; ArtefactError if it is not for this code."""
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtefactError(f"{path}: its metadata is not JSON ({error})") from None
         names = {f.name for f in fields(cls)}
         found = values.get("format") if isinstance(values, dict) else None
@@ -116,10 +139,17 @@ class ModelInfo:
                 raise ValueError(fault)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a name was expected, not {value!r:.60}")
+    value.encode()  # a half of a surrogate pair cannot be written anywhere
+    return value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list):
         raise TypeError(f"a list of names was expected, not {value!r:.60}")
-    return tuple(value)
+    return tuple(_text(item) for item in value)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
@@ -151,9 +181,9 @@ def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "format": str,
-    "code_version": str,
-    "encoder": str,
+    "format": _text,
+    "code_version": _text,
+    "encoder": _text,
     "features": _texts,
     "relation": _texts,
     "classes": _texts,
@@ -166,7 +196,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "state": _shapes,
     "mean": _numbers,
     "std": _numbers,
-    "trained_on": str,
+    "trained_on": _text,
     "trained_by": _mapping,
 }
 _OURS = {"features": FEATURES, "relation": RELATION, "classes": tuple(label.name for label in Label)}
@@ -187,6 +217,19 @@ def seal(model: bytes) -> bytes:
     return model + _checksum_entry(hashlib.sha256(model).hexdigest())
 
 
+def _read(path: Path) -> bytes:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _SIZE_MAX:
+            raise ArtefactError(f"{path}: not a file, or larger than a model can be")
+        with path.open("rb") as file:
+            return file.read(about.st_size)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ArtefactError(f"{str(path)!r}: no name of a file ({error})") from None
+
+
 def _unseal(content: bytes, path: Path) -> bytes:
     length = len(_checksum_entry("0" * 64))
     body, trailer = content[:-length], content[-length:]
@@ -197,6 +240,10 @@ def _unseal(content: bytes, path: Path) -> bytes:
     if trailer != _checksum_entry(hashlib.sha256(body).hexdigest()):
         raise ArtefactError(f"{path}: damaged (its checksum does not match): copy or export it again")
     return content
+
+
+class CallError(Exception):
+    """A call of the model failed: its graph cannot take the input, or the device or the memory is gone."""
 
 
 class Forecast(NamedTuple):
@@ -233,44 +280,77 @@ def _finite(paths: Float32, probability: Float32, spread: Float32, single: Float
     return finite
 
 
-class OnnxModel:
-    """A loaded artefact. `run` takes in steps and decodes the selected agents in one call."""
+def artefact(model: Path | str) -> Path:
+    """The file of a model: that of DEFAULT_MODEL is in the package, any other name is a path."""
+    return _IN_THE_BOX if str(model) == DEFAULT_MODEL else Path(model)
 
-    def __init__(self, session: onnxruntime.InferenceSession, info: ModelInfo) -> None:
-        self.info = info
+
+class OnnxModel:
+    """A loaded artefact. `run` takes in steps and decodes the selected agents in one call.
+
+    resident: whether a predictor is to keep its tracks' recurrent state where the model runs (device.py),
+    which takes `content`, the artefact's bytes.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        info: ModelInfo,
+        *,
+        content: bytes = b"",
+        threads: int = 1,
+    ) -> None:
+        self.info, self.content, self.threads = info, content, threads
         self._session = session
         self._outputs = [o.name for o in session.get_outputs()]
         self._inputs = {i.name for i in session.get_inputs()}
         self.provider: str = session.get_providers()[0]
 
-    @classmethod
-    def load(cls, path: Path | str, *, threads: int = 1, provider: Provider = "auto") -> OnnxModel:
-        """Read, check and prepare an artefact.
+    @property
+    def resident(self) -> bool:
+        """See above."""
+        return bool(self.content)
 
-        Raises ArtefactError if the file is absent, not ours, damaged, or made for other features or
-        classes, and if the provider asked for is not available.
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        threads: int = 1,
+        provider: Provider = "auto",
+        resident: bool | None = None,
+    ) -> OnnxModel:
+        """Read, check and prepare an artefact, or the DEFAULT_MODEL; resident by default on a GPU.
+
+        Raises ArtefactError if the file is absent, not ours, damaged, made for other features or
+        classes, or would have other files opened, and if the provider asked for is not available.
         """
-        path = Path(path)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ArtefactError(f"{path}: cannot be read ({error.strerror})") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(
-                _unseal(content, path), options, providers=_providers(provider)
+        path = artefact(path)
+        content = _unseal(_read(path), path)
+        if _OTHER_FILES.search(content):
+            raise ArtefactError(
+                f"{path}: parts of it are in other files, which are never opened: export it again"
             )
-        except _ORT_ERRORS as error:
+        providers = _providers(provider)
+        try:
+            session = start(content, threads, providers, or_on_cpu=provider == "auto")
+            text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            for value in (*session.get_inputs(), *session.get_outputs()):
+                _ = value.name, value.shape  # only now is it seen whether they are text
+        except ORT_ERRORS as error:
             raise ArtefactError(f"{path}: onnxruntime cannot run it ({error})") from None
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if provider != "auto" and session.get_providers()[0] != providers[0][0]:
+            raise ArtefactError(
+                f"{providers[0][0]} does not start here: it takes an NVIDIA driver and the CUDA, cuDNN and "
+                "TensorRT that this onnxruntime was built for; or choose provider cpu"
+            )
         if text is None:
             raise ArtefactError(f"{path}: no {METADATA_KEY!r} metadata: make one with `trajpred export`")
         info = ModelInfo.from_json(text, path)
         _check_graph(session, info, path)
-        return cls(session, info)
+        if resident is None:
+            resident = session.get_providers() != [_CPU[0]]
+        return cls(session, info, content=content if resident else b"", threads=threads)
 
     def run(
         self,
@@ -285,7 +365,7 @@ class OnnxModel:
         """Encode steps (N, T, F) with mask (N, T) from `state`, decode the rows in select (M,).
 
         label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows. Returns the
-        forecast and the new state of all N.
+        forecast and the new state of all N. Raises CallError.
         """
         feeds = {
             "steps": steps,
@@ -298,7 +378,10 @@ class OnnxModel:
             "near_relation": near.relation,
             **state,
         }
-        values = self._session.run(self._outputs, {k: v for k, v in feeds.items() if k in self._inputs})
+        try:
+            values = self._session.run(self._outputs, {k: v for k, v in feeds.items() if k in self._inputs})
+        except ORT_ERRORS as error:
+            raise CallError(str(error)) from error
         out = dict(zip(self._outputs, values, strict=True))
         forecast = Forecast(*(out[name] for name in Forecast._fields))
         return forecast, {name: out[f"{name}_next"] for name in self.info.state}
@@ -327,19 +410,35 @@ def _check_graph(session: onnxruntime.InferenceSession, info: ModelInfo, path: P
                 )
 
 
-def _providers(wanted: Provider) -> list[str]:
-    names = {
-        "cpu": ["CPUExecutionProvider"],
-        "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
-    }
+def start(
+    content: bytes, threads: int, providers: ProviderOptions, *, or_on_cpu: bool = False
+) -> onnxruntime.InferenceSession:
+    """A session for a serialised ONNX model. Raises ORT_ERRORS."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        content,
+        options,
+        providers=[(name, dict(given)) for name, given in providers],
+        enable_fallback=or_on_cpu,
+    )
+
+
+def _providers(wanted: Provider) -> ProviderOptions:
     available = onnxruntime.get_available_providers()
     if wanted == "auto":
-        return names["cuda"] if "CUDAExecutionProvider" in available else names["cpu"]
-    chosen = names[wanted]
-    if chosen[0] not in available:
+        wanted = "cuda" if _CUDA[0] in available else "cpu"
+    chosen = PROVIDERS[wanted]
+    if chosen[0][0] not in available:
         raise ArtefactError(
-            f"onnxruntime has no {chosen[0]} here (it has {', '.join(available)}): "
+            f"onnxruntime has no {chosen[0][0]} here (it has {', '.join(available)}): "
             "pip install 'trajpred[gpu]', or choose provider cpu"
         )
+    if wanted != "cpu":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN, where they were installed by pip
+    if wanted == "tensorrt":
+        # TensorRT rounds products to 11 bits unless the driver is told not to; it has no option of its own.
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     return chosen

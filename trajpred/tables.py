@@ -10,9 +10,10 @@
 | vx, vy | double | where unknown | velocity along x and y, m/s |
 | length, width, height | double | where unknown | m |
 
-The file's metadata hold the recording's name (`trajpred.scene`), its frame (`trajpred.frame_id`) and,
-where it was annotated in pixels, metres per pixel (`trajpred.m_per_px`); without them the name is
-the file's and the frame is `map`. Other columns are not looked at.
+The file's metadata hold the recording's name (`trajpred.scene`), its frame (`trajpred.frame_id`) and, where
+it was annotated in pixels, metres per pixel (`trajpred.m_per_px`); without them the name is the file's and
+the frame is `map`. A table of what a tracker made of a known truth has one more column, `true_id`, as
+track_id: whom in the truth the row shows, 16 zeros for nobody. Other columns are not looked at.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trajpred.errors import InputError
+from trajpred.memory import unfolded_max
 from trajpred.types import Float, Ids, Label, Scene, bytes_from_ids, ids_from_bytes
 
 _SCENE, _FRAME_ID, _M_PER_PX = b"trajpred.scene", b"trajpred.frame_id", b"trajpred.m_per_px"
 
+ROW_BYTES = 100
+"""What a row takes in memory, nearly."""
 SCHEMA = pa.schema(
     [
         pa.field("stamp_ns", pa.int64(), nullable=False),
@@ -41,20 +45,19 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.float64()) for name in ("yaw", "vx", "vy", "length", "width", "height")),
     ]
 )
+TRUE_ID = pa.field("true_id", pa.binary(16), nullable=False)
 
 
-def write_table(scene: Scene, path: Path) -> None:
+def write_table(scene: Scene, path: Path, true_ids: Ids | None = None) -> None:
     """Writes a scene as one Parquet file, in place of what is there; read_table gives the scene back.
 
-    Raises InputError if it cannot be written.
+    true_ids (R,): see above. Raises InputError if it cannot be written.
     """
     no_yaw, no_velocity, no_size = ~scene.yaw_valid, ~scene.velocity_valid, ~scene.size_valid
     names = pa.array([label.name for label in Label])
     columns = [
         pa.array(scene.stamp_ns),
-        pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(scene), [None, pa.py_buffer(bytes_from_ids(scene.ids).tobytes())]
-        ),
+        _id_column(scene.ids),
         pa.DictionaryArray.from_arrays(scene.label.astype(np.int8), names),
         *(pa.array(scene.xy[:, i]) for i in range(2)),
         pa.array(scene.yaw, mask=no_yaw),
@@ -65,6 +68,8 @@ def write_table(scene: Scene, path: Path) -> None:
     if scene.m_per_px is not None:
         about[_M_PER_PX] = repr(float(scene.m_per_px))
     table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(about))
+    if true_ids is not None:
+        table = table.append_column(TRUE_ID, _id_column(true_ids))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as work:
             pq.write_table(table, f"{work}/table", write_page_checksum=True)
@@ -99,6 +104,29 @@ def read_table(path: Path) -> Scene:
         raise InputError(f"{path}: {error}") from error
 
 
+def read_true_ids(path: Path) -> Ids:
+    """(R,) of the rows that read_table gives, whom in the truth each shows, empty for nobody.
+
+    Raises InputError if the table has no such column.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_column(path, file.schema_arrow, TRUE_ID)
+            _check_rows(path, file)
+            table = file.read(columns=["stamp_ns", "track_id", TRUE_ID.name]).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a Parquet file, or a damaged one: {error}") from error
+    if table[TRUE_ID.name].null_count:
+        raise InputError(f"{path}: {TRUE_ID.name} is null somewhere")
+    order = np.lexsort((_ids(table["track_id"]), table["stamp_ns"].to_numpy()))
+    return _ids(table[TRUE_ID.name])[order]
+
+
+def _id_column(ids: Ids) -> pa.FixedSizeBinaryArray:
+    raw = pa.py_buffer(bytes_from_ids(ids).tobytes())
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(ids), [None, raw])
+
+
 def read_tables(path: Path) -> Iterator[Scene]:
     """The scene of a Parquet file, or those of all files *.parquet in a folder, by name."""
     found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
@@ -116,6 +144,7 @@ def _load(path: Path) -> tuple[pa.Table, dict[bytes, str]]:
             schema = file.schema_arrow
             for field in SCHEMA:
                 _check_column(path, schema, field)
+            _check_rows(path, file)
             table = file.read(columns=SCHEMA.names).combine_chunks()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         why = " ".join(str(error).split())
@@ -127,6 +156,13 @@ def _load(path: Path) -> tuple[pa.Table, dict[bytes, str]]:
             row = table[name].is_null().to_numpy().argmax()
             raise InputError(f"{path}: row {row}: {name} is null")
     return table, {k: v.decode("utf-8", "replace") for k, v in (schema.metadata or {}).items()}
+
+
+def _check_rows(path: Path, file: pq.ParquetFile) -> None:
+    """Rows that are all alike take no room in a file, and all the more in memory."""
+    rows = file.metadata.num_rows
+    if rows * ROW_BYTES > unfolded_max(path.stat().st_size):
+        raise InputError(f"{path}: says that it holds {rows} rows, too many for its size")
 
 
 def _check_column(path: Path, schema: pa.Schema, field: pa.Field) -> None:

@@ -149,9 +149,9 @@ class TrackStore:
         return slots
 
     def _grow(self, missing: int) -> None:
-        """Add rows in one go, at least doubling, so that growth costs little per track."""
+        """Add rows in one go, at least doubling up to max_tracks, so that growth costs little per track."""
         have = len(self._seen_ns)
-        more = max(missing, have, 64)
+        more = min(max(missing, have, 64), self._max_tracks - have)
         self._free = np.concatenate([self._free, np.arange(have, have + more)])
         self._seen_ns = np.concatenate([self._seen_ns, np.zeros(more, np.int64)])
         self._row = np.concatenate([self._row, np.zeros(more, np.int64)])

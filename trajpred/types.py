@@ -56,7 +56,7 @@ class Source(IntEnum):
     OVER_CAPACITY = 6  # more agents than the store may hold
     OVER_BUDGET = 7  # the time budget ended before this agent's turn
     NO_MODEL = 8  # no usable model was loaded
-    MODEL_FAULT = 9  # what the model said is not finite
+    MODEL_FAULT = 9  # what the model said is not finite, or it could not say anything
     UNTRAINED_CLASS = 10  # the model has never seen an agent of this class
 
 

@@ -31,7 +31,9 @@ from trajpred.figures import (
     style,
 )
 from trajpred.geometry import rotate
-from trajpred.types import Float, Label
+from trajpred.lanes import Lanes
+from trajpred.looks import draw_lanes, name_of, outlines, share_of_top, shorten
+from trajpred.types import Float
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -62,7 +64,8 @@ class Case:
     history (H, 2), H >= 1, the last row is the position now; truth (S, 2), None where the future is
     not known; paths (K, S, 2); probability (K,); heading rad; size (2,) length and width in m, None
     where unknown; others: the history (h, 2) of each neighbour; others_now (n, 2): where the
-    neighbours are, None for the last row of each history.
+    neighbours are, None for the last row of each history; others_outline: the corners (c, 2) of each
+    footprint that is known.
 
     Raises InputError if shapes disagree or a value is not finite.
     """
@@ -77,6 +80,7 @@ class Case:
     size: Float | None
     others: Sequence[Float]
     others_now: Float | None = None
+    others_outline: Sequence[Float] = ()
 
     def __post_init__(self) -> None:
         if self.paths.ndim != 3 or 0 in self.paths.shape or self.paths.shape[2] != 2:
@@ -100,7 +104,9 @@ class Case:
                 raise InputError(f"Case {self.name}: {field} is not finite")
 
 
-def draw_predictions(cases: Sequence[Case], out: Path, title: str, columns: int = 3) -> None:
+def draw_predictions(
+    cases: Sequence[Case], out: Path, title: str, columns: int = 3, lanes: Lanes | None = None
+) -> None:
     """A grid with one panel per case, in m from where its agent is now, axes parallel to the frame's.
 
     Args:
@@ -108,13 +114,14 @@ def draw_predictions(cases: Sequence[Case], out: Path, title: str, columns: int 
         out: file to write, png, svg or pdf by its suffix, in place of what is there.
         title: over the whole figure.
         columns: panels beside each other; three fill the width of a page.
+        lanes: the road, in the frame of the cases.
 
     Raises:
         InputError: no case, no column, or a file that cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
     check_suffix(out)
-    save(_predictions_figure(cases, title, columns), out)
+    save(_predictions_figure(cases, title, columns, lanes), out)
 
 
 def draw_ablation(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -153,14 +160,9 @@ def draw_reliability(panels: Mapping[str, Sequence[Mapping[str, float]]], out: P
     save(_reliability_figure(panels), out)
 
 
-def _shorten(text: str, characters: int) -> str:
-    """One line; the middle is left out of a long one, since names differ at their ends."""
-    text = " ".join(text.split())
-    half = (characters - 1) // 2
-    return text if len(text) <= characters else f"{text[:half]}…{text[-half:]}"
-
-
-def _predictions_figure(cases: Sequence[Case], title: str, columns: int) -> Figure:
+def _predictions_figure(
+    cases: Sequence[Case], title: str, columns: int, lanes: Lanes | None = None
+) -> Figure:
     if not cases:
         raise InputError("no case to draw")
     if columns < 1:
@@ -181,6 +183,8 @@ def _predictions_figure(cases: Sequence[Case], title: str, columns: int) -> Figu
             x="x from the agent [m]" if index + columns >= len(cases) else "",
             y="y from the agent [m]" if index % columns == 0 else "",
         )
+        if lanes is not None:
+            draw_lanes(axes, lanes, origin=case.history[-1])
         _draw_case(axes, case)
         caption = _caption(case, int((panel_in - 0.3) * 14))
         axes.set_title(caption, fontsize=SMALL_PT, parse_math=False)
@@ -192,8 +196,7 @@ def _predictions_figure(cases: Sequence[Case], title: str, columns: int) -> Figu
 
 def _caption(case: Case, characters: int) -> str:
     """Its name, its class, and the mean distance to the truth of the most probable and closest path."""
-    kind = Label(case.label).name.lower().replace("_", " ")
-    who = f"{_shorten(case.name, characters)}\n{kind}"
+    who = f"{shorten(case.name, characters)}\n{name_of(case.label)}"
     if case.truth is None:
         return f"{who}\nfuture not known"
     ade = np.hypot(*np.moveaxis(case.paths - case.truth, -1, 0)).mean(axis=1)
@@ -219,13 +222,18 @@ def _draw_case(axes: Axes, case: Case) -> None:
 
 
 def _draw_others(axes: Axes, case: Case, now: Float) -> None:
-    from matplotlib.collections import LineCollection
+    from matplotlib.collections import LineCollection, PolyCollection
 
     lines = [np.asarray(other, np.float64) - now for other in case.others if len(other)]
     ends = np.array([line[-1] for line in lines]).reshape(-1, 2)
     if case.others_now is not None:
         ends = np.asarray(case.others_now, np.float64) - now
     axes.add_collection(LineCollection(lines, colors=PALE, linewidths=1.2, zorder=2))
+    shapes = [outline - now for outline in case.others_outline]
+    if shapes:
+        footprints = PolyCollection(shapes, facecolors=(PALE, 0.5), edgecolors=GREY, zorder=2)
+        footprints.set_linewidth(0.6)
+        axes.add_collection(footprints)
     if len(ends):
         axes.plot(*ends.T, "o", color=PALE, markersize=4, zorder=2)
         axes.plot([], [], "o-", color=PALE, linewidth=1.2, markersize=4, label=_OTHERS)
@@ -238,7 +246,7 @@ def _draw_paths(axes: Axes, paths: Float, probability: Float) -> None:
     order = np.argsort(-probability, kind="stable")[::-1]  # ends with the first of the most probable
     rest, top = order[:-1], order[-1]
     if len(rest):
-        share = probability[rest] / max(probability[top], np.finfo(np.float64).tiny)
+        share = share_of_top(probability)[rest]
         colours = [(SKY, alpha) for alpha in 0.35 + 0.6 * share]
         lines = LineCollection(
             list(paths[rest]), colors=colours, linewidths=0.6 + 1.6 * share, capstyle="round", zorder=3
@@ -254,9 +262,8 @@ def _draw_paths(axes: Axes, paths: Float, probability: Float) -> None:
 def _draw_agent(axes: Axes, case: Case) -> None:
     """Its outline to scale where the size is known, and an arrowhead that is seen at any scale."""
     if case.size is not None:
-        corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * case.size / 2
-        x, y = rotate(corners, case.heading).T
-        axes.fill(x, y, facecolor="#00000020", edgecolor=BLACK, linewidth=0.7, zorder=5)
+        (corners,) = outlines([(0.0, 0.0)], [case.heading], [case.size])
+        axes.fill(*corners.T, facecolor="#00000020", edgecolor=BLACK, linewidth=0.7, zorder=5)
     arrowhead = rotate([[1.0, 0.0], [-0.8, 0.7], [-0.4, 0.0], [-0.8, -0.7]], case.heading)
     axes.plot(
         [0.0],
@@ -342,7 +349,7 @@ def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Map
     axes.margins(x=0.01, y=0.2)
     axes.grid(visible=False, axis="x")
     room = 90 // len(rows)
-    names = [f"{_shorten(name, room)}\n{row['parameters']:,}\nweights" for name, row in rows.items()]
+    names = [f"{shorten(name, room)}\n{row['parameters']:,}\nweights" for name, row in rows.items()]
     axes.set_xticks(at, names)
     axes.legend(
         handles=[Patch(color=(BLACK, 0.6 * alpha), lw=0, label=label) for label, alpha in kinds.values()],
@@ -362,7 +369,7 @@ def _draw_by_history(
     style(axes, x="observations so far [count]", y="minADE [m]", title="Error with little history")
     for name, row in rows.items():
         curve = row["by_history"]
-        axes.plot(curve["observations"], curve["min_ade"], label=_shorten(name, 24), **styles[name])
+        axes.plot(curve["observations"], curve["min_ade"], label=shorten(name, 24), **styles[name])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

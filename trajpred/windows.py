@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import pairwise, zip_longest
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,26 @@ class Windows:
         return Windows(protocol=self.protocol, scene_names=self.scene_names, **kept)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What really was, where a recording is what a tracker made of it.
+
+    scene: everybody, at the recording's stamps or more; ids (R,): whom of the scene each row of the recording
+    shows, empty where it shows nothing.
+    """
+
+    scene: Scene
+    ids: Ids
+
+
 @dataclass(frozen=True, slots=True)
 class DataSource:
     """What a data name stands for: recordings, and how they are scored.
 
-    streamed: the scenes are played from start to end and each prediction is scored against the
-    scene's own later rows (logs, tables); otherwise they are cut into windows by `protocol`.
-    scored_label: only agents of this class are scored, None for all.
+    streamed: the scenes are played from start to end and each prediction is scored against the scene's own
+    later rows (logs, tables); otherwise they are cut into windows by `protocol`. scored_label: only agents of
+    this class are scored, None for all. truth: of each scene, where it is known apart from what was recorded;
+    then futures are the true ones.
     """
 
     name: str
@@ -71,6 +85,7 @@ class DataSource:
     protocol: Protocol
     streamed: bool = False
     scored_label: int | None = None
+    truth: tuple[Truth, ...] = ()
 
 
 def on_grid(scene: Scene, step_ns: int, *, together: bool = False, gap_max_ns: int | None = None) -> Scene:
@@ -110,16 +125,17 @@ def on_grid(scene: Scene, step_ns: int, *, together: bool = False, gap_max_ns: i
     )
 
 
-def cut(scenes: tuple[Scene, ...], protocol: Protocol) -> Windows:
+def cut(scenes: tuple[Scene, ...], protocol: Protocol, truth: tuple[Truth, ...] = ()) -> Windows:
     """Slide a window over every scene.
 
-    Rows off the time grid, which starts at each scene's first stamp, are left out.
-    Raises InputError if no scene holds a single complete window.
+    Rows off the time grid, which starts at each scene's first stamp, are left out. With the truth of each
+    scene, histories are as recorded and futures are true: a window is complete if it was seen at the end of
+    its history, and its future is in the truth. Raises InputError if no scene holds a single complete window.
     """
     parts: list[dict[str, NDArray[np.generic]]] = []
     group0 = 0
-    for scene_index, scene in enumerate(scenes):
-        part = _cut_scene(scene, protocol)
+    for scene_index, (scene, true) in enumerate(zip_longest(scenes, truth)):
+        part = _cut_scene(scene, protocol, true)
         if part is None:
             continue
         count = int(part["group"].max()) + 1
@@ -135,42 +151,58 @@ def cut(scenes: tuple[Scene, ...], protocol: Protocol) -> Windows:
     return Windows(protocol=protocol, scene_names=tuple(s.name for s in scenes), **arrays)
 
 
-def _cut_scene(scene: Scene, protocol: Protocol) -> dict[str, NDArray[np.generic]] | None:
+def _cut_scene(scene: Scene, protocol: Protocol, true: Truth | None) -> dict[str, NDArray[np.generic]] | None:
     """One scene's windows as the fields of Windows, group counted from 0; None if there are none."""
     if not len(scene):
         return None
-    step_ns, last_seen, columns = protocol.step_ns, protocol.observe - 1, np.array(protocol.columns)
-    since = scene.stamp_ns - scene.stamp_ns[0]
-    index = np.rint(since * (protocol.fine / step_ns)).astype(np.int64)
-    # A grid point is a stamp within a hundredth of a step: data sets round their stamps.
-    rows = np.flatnonzero(np.abs(since - index * step_ns // protocol.fine) * 100 <= step_ns)
-    index = index[rows]
-    names, track = np.unique(scene.ids[rows], return_inverse=True)
-    length = int(index.max()) + 1
-    # (tracks, grid) -> row + 1 of the observation, 0 where there is none
-    table = np.zeros((len(names), length + columns[-1] + 1), np.int64)
-    table[track, index] = rows + 1
-
-    now = np.unique(index)  # grid times that hold any agent are candidates for "the last history step"
+    last_seen, columns = protocol.observe - 1, np.array(protocol.columns)
+    begins_ns = int((true.scene if true else scene).stamp_ns[0])
+    _, table = _by_track(scene, protocol, begins_ns)
+    seen = table != 0
+    now = np.flatnonzero(seen.any(axis=0))  # candidates for "the last history step"
     start = now - last_seen
     start = start[(start >= 0) & (start % protocol.stride == 0)]
     if not start.size:
         return None
-    seen = table != 0
-    needed = columns[(columns - last_seen) % protocol.fine == 0]
-    complete = np.ones((len(names), len(start)), bool)  # (tracks, moments)
+    past, ahead = columns[: last_seen + 1], columns[last_seen + 1 :]
+    if true is None:
+        future, table_ahead, follows = (
+            scene,
+            table,
+            np.broadcast_to(np.arange(len(table))[:, None], table.shape),
+        )
+        needed = past[(past - last_seen) % protocol.fine == 0]
+    else:
+        future, needed = true.scene, past[-1:]
+        names, table_ahead = _by_track(true.scene, protocol, begins_ns)
+        whom = np.append(_rows_of(true.ids, names), -1)  # the row before the first is nobody
+        follows = whom[table - 1]
+    complete = np.ones((len(table), len(start)), bool)  # (tracks, moments)
     for column in needed.tolist():
         complete &= seen[:, start + column]
+    followed = follows[:, start + last_seen]
+    complete &= followed >= 0
+    width = table_ahead.shape[1]
+    for column in ahead.tolist():
+        complete &= table_ahead[followed, np.minimum(start + column, width - 1)] != 0
     keep = complete.sum(axis=0) >= max(protocol.min_tracks, 1)
-    start, complete = start[keep], complete[:, keep]
+    start, complete, followed = start[keep], complete[:, keep], followed[:, keep]
     present = seen[:, start + last_seen]
     moment, agent = np.nonzero(present.T)
     if not moment.size:
         return None
-    picked = table[agent[:, None], start[moment][:, None] + columns] - 1  # (A, T)
-    valid = picked >= 0
+    begin = start[moment][:, None]
+    picked = table[agent[:, None], begin + past] - 1  # (A, observe)
+    whom = followed[agent, moment]
+    picked_ahead = table_ahead[whom[:, None], np.minimum(begin + ahead, width - 1)] - 1  # (A, predict)
+    picked_ahead[whom < 0] = -1
+    valid = np.hstack([picked, picked_ahead]) >= 0
+
+    def both(name: str) -> NDArray[Any]:
+        """(A, T, ...) of a column; any value where there is none."""
+        return np.concatenate([getattr(scene, name)[picked], getattr(future, name)[picked_ahead]], axis=1)
+
     last = picked[:, last_seen]
-    blank = np.where(valid, picked, last[:, None])  # any row: masked out below
     mask2 = valid[..., None]
     return {
         "group": moment,
@@ -178,12 +210,33 @@ def _cut_scene(scene: Scene, protocol: Protocol) -> dict[str, NDArray[np.generic
         "stamp_ns": scene.stamp_ns[last],
         "ids": scene.ids[last],
         "label": scene.label[last],
-        "xy": np.where(mask2, scene.xy[blank], 0.0),
+        "xy": np.where(mask2, both("xy"), 0.0),
         "valid": valid,
-        "yaw": np.where(valid, scene.yaw[blank], 0.0),
-        "yaw_valid": valid & scene.yaw_valid[blank],
-        "velocity": np.where(mask2, scene.velocity[blank], 0.0),
-        "velocity_valid": valid & scene.velocity_valid[blank],
+        "yaw": np.where(valid, both("yaw"), 0.0),
+        "yaw_valid": valid & both("yaw_valid"),
+        "velocity": np.where(mask2, both("velocity"), 0.0),
+        "velocity_valid": valid & both("velocity_valid"),
         "target": complete.T[moment, agent],
         "m_per_px": np.full(len(moment), np.nan if scene.m_per_px is None else scene.m_per_px),
     }
+
+
+def _by_track(scene: Scene, protocol: Protocol, begins_ns: int) -> tuple[Ids, Int]:
+    """The scene's ids, and (tracks, grid) the row + 1 of each at each grid point, 0 where there is none."""
+    step_ns = protocol.step_ns
+    since = scene.stamp_ns - begins_ns
+    index = np.rint(since * (protocol.fine / step_ns)).astype(np.int64)
+    # A grid point is a stamp within a hundredth of a step: data sets round their stamps.
+    rows = np.flatnonzero(np.abs(since - index * step_ns // protocol.fine) * 100 <= step_ns)
+    index = index[rows]
+    names, track = np.unique(scene.ids[rows], return_inverse=True)
+    length = int(index.max(initial=-1)) + 1
+    table = np.zeros((len(names), length + protocol.columns[-1] + 1), np.int64)
+    table[track, index] = rows + 1
+    return names, table
+
+
+def _rows_of(ids: Ids, names: Ids) -> Int:
+    """(R,) where each id is among the sorted names, -1 where it is not."""
+    at = np.minimum(np.searchsorted(names, ids), len(names) - 1)
+    return np.where(names[at] == ids, at, -1)

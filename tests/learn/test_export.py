@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import trajpred
 from tests.learn.conftest import ENCODERS, crowd, small_model
 from trajpred.config import PredictorConfig, Protocol
 from trajpred.evaluate import make_predictor, score_windows
@@ -17,7 +19,7 @@ from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import fold_windows, make_batch
 from trajpred.learn.export import TOLERANCE_M, check_parity, describe, export, to_onnx
 from trajpred.learn.train import Run
-from trajpred.predictor import Predictor
+from trajpred.predictor import MOVES_M, STANDS_M, Predictor
 from trajpred.runtime import OnnxModel, seal
 from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
@@ -42,8 +44,15 @@ def whole_window(model, windows: Windows) -> np.ndarray:
         futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
     motion = fold_windows(windows).motion
     rows = np.flatnonzero(windows.target)
-    paths = to_map(futures.paths.numpy().astype(float), motion.heading[rows, None, None])
+    paths = to_map(standing_still(futures.paths.numpy().astype(float)), motion.heading[rows, None, None])
     return motion.xy[rows, None, None] + paths
+
+
+def standing_still(paths: np.ndarray) -> np.ndarray:
+    """What the predictor does to paths (M, K, S, 2) that hardly move."""
+    first = paths[:, :, :1]
+    reach = np.hypot(*np.moveaxis(paths - first, -1, 0)).max(axis=2)[..., None, None]
+    return first + np.clip((reach - STANDS_M) / (MOVES_M - STANDS_M), 0.0, 1.0) * (paths - first)
 
 
 def streamed(path, windows: Windows) -> np.ndarray:
@@ -136,6 +145,13 @@ def test_calibration_changes_probabilities_and_spreads_and_no_path(windows, tmp_
     np.testing.assert_allclose(with_it.probability, rooted / rooted.sum(axis=1, keepdims=True), rtol=1e-4)
     assert not np.allclose(with_it.probability, without.probability, atol=1e-3)
     np.testing.assert_allclose(with_it.spread - 0.01, 1.5 * (without.spread - 0.01), rtol=1e-4)
+
+
+def test_an_artefact_says_nothing_of_the_machine_that_made_it(pair):
+    """The exporter would note the path of every source file that it traced."""
+    content = pair[1].read_bytes()
+    assert b'File "' not in content
+    assert str(Path(trajpred.__file__).parent).encode() not in content
 
 
 def test_a_disagreement_fails_the_export(windows, tmp_path):

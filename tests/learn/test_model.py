@@ -8,7 +8,7 @@ import torch
 from tests.learn.conftest import ENCODERS, small_model
 from trajpred.config import NeighbourConfig
 from trajpred.learn.data import make_batch
-from trajpred.learn.model import Attend, Recurrent, with_one
+from trajpred.learn.model import Attend, Look, Recurrent, with_one
 
 
 def run(model, batch, **changes):
@@ -51,7 +51,7 @@ def test_step_after_step_is_torchs_own_run(kind, shown):
     start = tuple(torch.randn(9, 7) for _ in cell.state_shapes)
     state = start
     for step, present in zip(steps.unbind(1), mask.unbind(1), strict=True):
-        new = cell.step(cell.input(step), state)
+        new = cell.step(step, state)
         state = tuple(torch.where(present[:, None], n, old) for n, old in zip(new, state, strict=True))
     torch.testing.assert_close(state, cell.run(steps, mask, start))
 
@@ -62,7 +62,7 @@ def test_the_relu_rnn_starts_as_an_integrator():
     torch.testing.assert_close(cell.cell.all_weights[0][1].data, torch.eye(4))
     state = (torch.tensor([[1.0, 2.0, 3.0, 4.0]]),)
     for _ in range(50):
-        state = cell.step(torch.zeros(1, 4), state)
+        state = cell.step(torch.zeros(1, 2), state)
     torch.testing.assert_close(state[0], torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
 
 
@@ -132,6 +132,20 @@ def test_attention_is_that_of_its_definition():
     torch.testing.assert_close(
         attend(query, with_one(members), mask), found.flatten(1) - attend.nothing.chunk(2)[1]
     )
+
+
+@pytest.mark.parametrize("looking", [0, 1, 7])
+def test_neighbours_are_members_like_any_others(looking):
+    """Fetched from a table or given with each query: the same attention."""
+    look = Look(query=6, agent=5, relation=3, width=8)
+    torch.nn.init.normal_(look.nothing)
+    attend = Attend(query=6, member=8, width=8)
+    attend.load_state_dict(look.state_dict())
+    query, agents, relation = torch.randn(looking, 6), torch.randn(9, 5), torch.randn(looking, 4, 3)
+    query *= 30.0  # some scores are beyond what an exponential can take
+    rows, mask = torch.randint(9, (looking, 4)), torch.rand(looking, 4) < 0.5
+    members = with_one(torch.cat([agents[rows], relation], dim=-1))
+    torch.testing.assert_close(look(query, agents, rows, mask, relation), attend(query, members, mask))
 
 
 def test_neighbours_matter_only_where_the_mask_says_so(windows):

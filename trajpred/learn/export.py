@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -22,6 +24,7 @@ from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
 from trajpred.types import Label
 
 TOLERANCE_M = 1e-4
+ROUNDING = 3.0
 INPUTS = Inputs._fields
 OUTPUTS = ("paths", "probability", "spread", "single")
 
@@ -80,8 +83,10 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         std=tuple(model.std.tolist()),
         trained_on=run.data,
         trained_by={
+            "protocol": run.protocol,
             "model": run.model,
             "training": run.training,
+            "seconds": run.seconds,
             "score": run.score,
             "calibration": run.calibration,
         },
@@ -89,8 +94,15 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
 
 
 def sample(model: TrajectoryModel, agents: int, steps: int, seed: int = 0) -> tuple[Inputs, State]:
-    """Random inputs with partly empty masks, and a random state."""
+    """Random inputs with partly empty masks, and a state that the model came to by such inputs."""
     draw = torch.Generator().manual_seed(seed)
+    before = _random(model, agents, steps, draw)
+    with torch.no_grad():
+        state = _Graph(model)(*before, *model.new_state(agents))[len(OUTPUTS) :]
+    return _random(model, agents, steps, draw), state
+
+
+def _random(model: TrajectoryModel, agents: int, steps: int, draw: torch.Generator) -> Inputs:
     width = max(model.config.neighbours.count, 1)
 
     def rand(*shape: int) -> Tensor:
@@ -100,7 +112,7 @@ def sample(model: TrajectoryModel, agents: int, steps: int, seed: int = 0) -> tu
         return torch.randint(0, agents, shape, generator=draw)
 
     features = model.mean + (rand(agents, steps, len(FEATURES)) - 0.5) * 4 * model.std
-    inputs = Inputs(
+    return Inputs(
         features,
         rand(agents, steps) < 0.7,
         torch.randint(0, len(Label), (agents,), generator=draw),
@@ -110,7 +122,6 @@ def sample(model: TrajectoryModel, agents: int, steps: int, seed: int = 0) -> tu
         rand(agents, width) < 0.5,
         (rand(agents, width, len(RELATION)) - 0.5) * 10,
     )
-    return inputs, tuple(rand(agents, *shape) for shape in model.state_shapes.values())
 
 
 def to_onnx(model: TrajectoryModel, info: ModelInfo) -> bytes:
@@ -140,25 +151,33 @@ def to_onnx(model: TrajectoryModel, info: ModelInfo) -> bytes:
             verbose=False,
         )
     assert program is not None
+    # The exporter notes for every node where in whose source tree it came from.
+    ClearMetadataAndDocStringPass()(program.model)
     proto = program.model_proto
-    del proto.metadata_props[:]
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, info.to_json()
     content: bytes = proto.SerializeToString()
     return content
 
 
+def _double(part: Tensor) -> Tensor:
+    return part.double() if part.is_floating_point() else part
+
+
 def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
     """The largest difference between ONNX and torch, over 1, 7 and 300 agents with partly empty masks.
 
     Paths in metres, probability and state without unit; spread, which is an exponential, relative to
-    itself where it is above 1 m. ArtefactError above TOLERANCE_M.
+    itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING times what torch itself
+    loses to single precision on these inputs, which are wilder than any traffic.
     """
-    worst = 0.0
+    worst, rounding = 0.0, 0.0
+    exact_model = _Graph(copy.deepcopy(model).double())
     for agents, steps in ((1, 1), (7, 3), (300, 8)):
         inputs, state = sample(model, agents, steps, seed=agents)
         with torch.no_grad():
             expected = _Graph(model)(*inputs, *state)
+            exact = exact_model(*map(_double, inputs), *map(_double, state))
         steps_in, mask, label, speed, select, *near = (part.numpy() for part in inputs)
         forecast, after = onnx.run(
             steps_in,
@@ -170,9 +189,11 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
             Neighbours(*near),
         )
         found = (*forecast, *(after[name] for name in model.state_shapes))
-        for ours, theirs in zip(found, (part.numpy() for part in expected), strict=True):
+        for ours, *torchs in zip(found, expected, exact, strict=True):
+            theirs, true = (part.numpy() for part in torchs)
             unit = np.maximum(np.abs(theirs), 1.0) if ours is forecast.spread else 1.0
             worst = max(worst, float((np.abs(ours - theirs) / unit).max(initial=0.0)))
-    if not worst <= TOLERANCE_M:
+            rounding = max(rounding, float((np.abs(theirs - true) / unit).max(initial=0.0)))
+    if not worst <= max(TOLERANCE_M, ROUNDING * rounding):
         raise ArtefactError(f"ONNX and torch differ by {worst:.2g} m, more than {TOLERANCE_M} m")
     return worst

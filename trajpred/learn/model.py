@@ -48,6 +48,7 @@ class Recurrent(nn.Module):
             "rnn_tanh": nn.RNN,
             "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
         }
+        self.input = nn.Identity()
         self.cell = makers[kind](features, hidden, batch_first=True)
         into, recur, bias, recur_bias = self.cell.all_weights[0]
         for block in recur.split(hidden):
@@ -60,25 +61,23 @@ class Recurrent(nn.Module):
         if kind == "lstm":
             nn.init.ones_(bias[hidden : 2 * hidden])
 
-    def input(self, x: Tensor) -> Tensor:
-        """(..., F) -> (..., G): what a step adds to the gates, whatever the state."""
-        into, _, bias, recur_bias = self.cell.all_weights[0]
-        return nn.functional.linear(x, into, bias if self.kind == "gru" else bias + recur_bias)
-
     def step(self, x: Tensor, state: State) -> State:
-        """X (N, G) is the projected input; returns the next state."""
-        h, (_, recur, _, recur_bias) = state[0], self.cell.all_weights[0]
-        if self.kind == "lstm":
-            i, f, g, o = torch.addmm(x, h, recur.T).chunk(4, dim=-1)
-            c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-            return torch.sigmoid(o) * torch.tanh(c), c
+        """X (N, F); returns the next state."""
+        h, (into, recur, bias, recur_bias) = state[0], self.cell.all_weights[0]
         if self.kind == "gru":
-            xr, xz, xn = x.chunk(3, dim=-1)
+            xr, xz, xn = nn.functional.linear(x, into, bias).chunk(3, dim=-1)
             hr, hz, hn = nn.functional.linear(h, recur, recur_bias).chunk(3, dim=-1)
             z = torch.sigmoid(xz + hz)
             return ((1 - z) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + z * h,)
+        seen, weight, off = torch.cat([x, h], dim=-1), torch.cat([into, recur], dim=1), bias + recur_bias
+        if self.kind == "lstm":
+            # The weights are cut, not the product: those of an exported graph are cut only once.
+            parts = zip(weight.chunk(4), off.chunk(4), strict=True)
+            i, f, g, o = (nn.functional.linear(seen, *part) for part in parts)
+            c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+            return torch.sigmoid(o) * torch.tanh(c), c
         activation = torch.tanh if self.kind == "rnn_tanh" else torch.relu
-        return (activation(torch.addmm(x, h, recur.T)),)
+        return (activation(nn.functional.linear(seen, weight, off)),)
 
     def run(self, steps: Tensor, mask: Tensor, state: State) -> State:
         """The state after steps (N, T, F), without those that mask (N, T) hides.
@@ -193,10 +192,12 @@ def make_encoder(config: ModelConfig, features: int) -> Encoder:
     return Remembering(encoder, config.attention, config.hidden) if config.attention else encoder
 
 
-class Attend(nn.Module):
+class Attention(nn.Module):
     """Dot-product attention of one query over a set, with a learned "nothing here" member.
 
-    The extra member keeps the softmax defined where a set is empty, and lets a query look at nobody.
+    The extra member keeps the softmax defined where a set is empty, and lets a query look at nobody. Keys
+    and values are told from those of "nothing", whose own score is therefore 0. What is found goes into a
+    linear layer, so there is none behind the values.
     """
 
     def __init__(self, query: int, member: int, width: int, heads: int = 4) -> None:
@@ -206,13 +207,16 @@ class Attend(nn.Module):
         self.key_value = nn.Linear(member, 2 * width)
         self.nothing = nn.Parameter(torch.zeros(2 * width))
 
+
+class Attend(Attention):
+    """Over members of each query's own."""
+
     def forward(self, query: Tensor, members: Tensor, mask: Tensor) -> Tensor:
         """(M, Q), (M, J, C + 1) with a last feature of 1, (M, J) bool -> (M, width).
 
         Keys and values are linear in the members, so the query is taken to the members, and the weighted
-        sum of the members to the values: once per agent, not once per member. Both are told from those of
-        "nothing", whose own score is therefore 0; the feature of 1 carries the difference of the biases.
-        What is found goes into a linear layer, so there is none behind the values.
+        sum of the members to the values: once per agent, not once per member. The feature of 1 carries the
+        difference of the biases.
         """
         heads, dim = self.heads, self.query.out_features // self.heads
         off = (self.key_value.bias - self.nothing)[:, None]
@@ -227,6 +231,43 @@ class Attend(nn.Module):
         return value
 
 
+class Look(Attention):
+    """Over neighbours: rows of a table that all agents share, and how each stands to the one who looks."""
+
+    of_head: Tensor
+
+    def __init__(self, query: int, agent: int, relation: int, width: int, heads: int = 4) -> None:
+        super().__init__(query, agent + relation, width, heads)
+        of_head = torch.eye(heads).repeat_interleave(width // heads, dim=0)  # (width, heads)
+        self.register_buffer("of_head", of_head, persistent=False)
+
+    def forward(self, query: Tensor, agents: Tensor, rows: Tensor, mask: Tensor, relation: Tensor) -> Tensor:
+        """(M, Q), (N, C), (M, J) int64 into the N, (M, J) bool, (M, J, R) -> (M, width).
+
+        An agent's share of keys and values is made once and fetched by all who see it. Neighbours come
+        before agents here, and what belongs to a head is spread and summed by products: along the last axes,
+        a few numbers at a time, onnxruntime would take several times as long.
+        """
+        width, near = self.query.out_features, rows.shape[1]
+        dim = width // self.heads
+        of_agent, of_relation = self.key_value.weight.split([agents.shape[1], relation.shape[2]], dim=1)
+        off = self.key_value.bias - self.nothing
+        fetched, related = rows.T.reshape(-1), relation.transpose(0, 1).reshape(-1, relation.shape[2])
+        key, value = (
+            torch.addmm(take_rows(nn.functional.linear(agents, who, less), fetched), related, stands.T)
+            for who, less, stands in zip(of_agent.chunk(2), off.chunk(2), of_relation.chunk(2), strict=True)
+        )  # (J * M, width)
+        q = nn.functional.linear(query, self.query.weight * dim**-0.5, self.query.bias * dim**-0.5)
+        unseen = (mask.T.reshape(-1).to(q.dtype) - 1.0) * 1e9
+        asked = (key.view(near, -1, width) * q).view(-1, width)
+        score = torch.addmm(unseen[:, None], asked, self.of_head).view(near, -1, self.heads)
+        best = score.detach().amax(dim=0).clamp(min=0.0)  # taken off, so that no exponential overflows
+        share = torch.exp(score - best)
+        weight = share / (share.sum(dim=0) + torch.exp(-best))  # "nothing" has the rest
+        found = weight.view(-1, self.heads) @ self.of_head.T * value
+        return (found.new_ones(1, near) @ found.view(near, -1)).view(-1, width)
+
+
 def take_rows(table: Tensor, rows: Tensor) -> Tensor:
     """(N, C), (...) int64 -> (..., C), as a single node of an exported graph."""
     return nn.functional.embedding(rows, table)
@@ -235,6 +276,15 @@ def take_rows(table: Tensor, rows: Tensor) -> Tensor:
 def with_one(features: Tensor) -> Tensor:
     """(..., C) -> (..., C + 1), the last of them 1."""
     return nn.functional.pad(features, (0, 1), value=1.0)
+
+
+def side_by_side(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+    """What each layer makes of x (M, C); in an exported graph by one product, which narrow ones need most."""
+    if not torch.compiler.is_exporting():
+        return tuple(layer(x) for layer in layers)
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    every = nn.functional.linear(x, weight, bias)
+    return torch.split(every, [layer.out_features for layer in layers], dim=-1)
 
 
 class Inputs(NamedTuple):
@@ -292,6 +342,11 @@ def coast(steps: Tensor, offset_s: Tensor) -> Tensor:
     return steps[:, -1:, VELOCITY] * offset_s[:, None]
 
 
+def _coasting(offset_s: Tensor) -> Tensor:
+    """(2, S * 2): takes a velocity (2,) m/s to where it leads, as `coast`."""
+    return torch.kron(offset_s, torch.eye(2).to(offset_s))
+
+
 def _growth(steps: int) -> Tensor:
     """(2, S): what the two numbers of a path stand for in the logarithm of its spread, a power of time."""
     return torch.stack([torch.ones(steps), torch.log(torch.arange(1, steps + 1) / steps)])
@@ -320,7 +375,7 @@ class TrajectoryModel(nn.Module):
         if config.attention:
             self.recall = Attend(context, hidden, found)
         if config.neighbours.count:
-            self.look = Attend(context, hidden + classes + len(RELATION), found)
+            self.look = Look(context, hidden + classes, len(RELATION), found)
         context += found * (bool(config.attention) + bool(config.neighbours.count))
         modes, (numbers, steps, _) = config.modes, grid.basis.shape
         self.trunk = nn.Sequential(
@@ -388,25 +443,25 @@ class TrajectoryModel(nn.Module):
             past, seen = state[-2][given.select], state[-1][given.select]
             parts.append(self.recall(context, with_one(past), seen > 0))
         if self.config.neighbours.count:
-            near = take_rows(agent, given.near_rows)
-            members = torch.cat([near, with_one(given.near_relation)], dim=-1)
-            parts.append(self.look(context, members, given.near_mask))
+            parts.append(self.look(context, agent, given.near_rows, given.near_mask, given.near_relation))
         whole = torch.cat(parts, dim=-1)
         trunk = self.trunk(whole)
         scale = torch.sqrt(speed * speed + self.config.speed_floor_mps**2)  # (M, 1)
-        ahead = take_rows(coast(given.steps, self.offset_s).flatten(1), given.select)  # (M, S * 2)
-        # The anchors come in as a bias, which an exported graph has ready.
-        bias = self.residual.bias + self.anchors.flatten()
-        numbers = nn.functional.linear(trunk, self.residual.weight, bias) * scale  # (M, K * B)
-        flat = numbers.unflatten(-1, self.anchors.shape) @ self.basis.flatten(1)  # (M, K, S * 2)
-        flat = flat + (torch.sigmoid(self.trust(trunk)) * ahead)[:, None]
-        log_spread = self.log_spread(trunk).unflatten(-1, (-1, 2)) @ self.growth  # (M, K, S)
-        spread = torch.exp(log_spread.clamp(*LOG_SPREAD_BOUNDS)) * scale[..., None] + SPREAD_FLOOR_M
-        aside = self.aside(whole)
-        single = (self.single(aside) + self.centre) * scale @ self.basis.flatten(1)  # (M, S * 2)
-        single = single + torch.sigmoid(self.trust_single(aside)) * ahead
-        grid = self.basis.shape[1:]
-        return Futures(flat.unflatten(-1, grid), self.logits(trunk), spread, single.unflatten(-1, grid))
+        velocity = take_rows(given.steps[:, -1:, VELOCITY].flatten(1), given.select)  # (M, 2)
+        coasting = _coasting(self.offset_s)
+        numbers, log_spread, logits, trust = side_by_side(
+            trunk, self.residual, self.log_spread, self.logits, self.trust
+        )
+        (modes, size), (_, *grid) = self.anchors.shape, self.basis.shape
+        numbers = ((numbers + self.anchors.flatten()) * scale).reshape(-1, size)  # (M * K, B)
+        paths = (numbers @ self.basis.flatten(1)).reshape(-1, modes * self.basis[0].numel())
+        paths = paths + (torch.sigmoid(trust) * velocity) @ coasting.repeat(1, modes)  # (M, K * S * 2)
+        spread = log_spread.unflatten(-1, (-1, 2)) @ self.growth  # (M, K, S)
+        spread = torch.exp(spread.clamp(*LOG_SPREAD_BOUNDS)) * scale[..., None] + SPREAD_FLOOR_M
+        median, trust = side_by_side(self.aside(whole), self.single, self.trust_single)
+        single = (median + self.centre) * scale @ self.basis.flatten(1)  # (M, S * 2)
+        single = single + (torch.sigmoid(trust) * velocity) @ coasting
+        return Futures(paths.unflatten(-1, (modes, *grid)), logits, spread, single.unflatten(-1, grid))
 
     def forward(self, given: Inputs, state: State) -> tuple[Futures, State]:
         """Encode, then decode the selected agents."""

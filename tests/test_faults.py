@@ -1,0 +1,584 @@
+"""What perception, files and the machine can do to the predictor with the model in the box."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import tracemalloc
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.contract import Ledger, broken
+from benchmarks.faults import FAULTS, SOUND, THOUSANDS, Perception
+from data_tools.convert import write_log
+from tests.street import demo_scene
+from tests.test_predictor import BASELINES, S, assert_promises, assert_same, garbage_frame, garbage_tick
+from trajpred import cdr
+from trajpred.config import DEFAULT_MODEL, OutputConfig, PredictorConfig
+from trajpred.errors import ArtefactError, InputError
+from trajpred.evaluate import make_predictor
+from trajpred.flicker import flicker
+from trajpred.messages import decode_predicted, decode_tracked, encode_predicted, encode_tracked
+from trajpred.predictor import Predictor
+from trajpred.replay import replay
+from trajpred.runtime import OnnxModel, artefact
+from trajpred.types import Label, Source, TrackFrame, ids_from_int
+
+NOW_S, HOUR_S = 1_700_000_000, 3600
+STANDS_M = 0.05
+"""How far the path of someone who stands may go, and change from one tick to the next."""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return OnnxModel.load(DEFAULT_MODEL)
+
+
+def frame(at_s, numbers, xy, **known):
+    stamp_ns = NOW_S * S + round(at_s * S)
+    return TrackFrame.build(stamp_ns, ids_from_int(numbers), np.reshape(xy, (-1, 2)), **known)
+
+
+def riders(at_s, stamp_s=0.0, frame_id="map", count=3):
+    """Cyclists side by side at 5 m/s along x; stamp_s is added to the stamp alone."""
+    xy = [(5.0 * at_s, 3.0 * row) for row in range(count)]
+    known = {"label": Label.BICYCLE, "yaw": 0.0, "velocity": (5.0, 0.0), "frame_id": frame_id}
+    one = frame(at_s, range(count), xy, **known)
+    return replace(one, stamp_ns=one.stamp_ns + round(stamp_s * S))
+
+
+def at_10_hz(first, last):
+    return [riders(0.1 * tick) for tick in range(first, last)]
+
+
+def checked(predictor, asked):
+    """The answer, which keeps what is promised of any."""
+    answer = predictor.step(asked)
+    assert_promises(asked, answer)
+    return answer
+
+
+def played(model, frames):
+    """The last answer, of a fresh predictor."""
+    predictor = Predictor(model)
+    return [checked(predictor, one) for one in frames][-1]
+
+
+def ahead(answer, seconds):
+    """(N, 2) m, where the single path is so much later, from where its agent is."""
+    return answer.single[:, np.argmin(np.abs(answer.offset_s - seconds))] - answer.xy
+
+
+WRONG = frame(2.0, [0, 1, 7], [(80.0, 80.0), (-9.0, 3.0), (4.0, 4.0)], label=Label.CAR, yaw=2.0)
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "late"),
+    [
+        pytest.param([riders(2.0)], 0, id="a repeated stamp"),
+        pytest.param([WRONG, WRONG, riders(2.0)], 0, id="a repeated stamp that replaces what was wrong"),
+        pytest.param([riders(1.9)], 1, id="a jump back by 0.1 s"),
+        pytest.param([replace(WRONG, stamp_ns=WRONG.stamp_ns - S // 10)], 1, id="a wrong frame that is late"),
+        pytest.param([riders(t) for t in (1.7, 1.9, 1.8, 2.0, 1.8)], 4, id="a burst out of order"),
+        pytest.param([frame(1.9, [], []), frame(2.0, [], [])], 1, id="frames without objects"),
+    ],
+)
+def test_what_comes_twice_or_late_leaves_no_trace(model, disturbance, late):
+    disturbed, plain = Predictor(model), Predictor(model)
+    for one in at_10_hz(0, 21):
+        assert_same(disturbed.step(one), plain.step(one))
+    for one in disturbance:
+        answer = checked(disturbed, one)
+        if one.stamp_ns < riders(2.0).stamp_ns:
+            assert set(answer.source) <= {Source.OUT_OF_ORDER}
+    for one in at_10_hz(21, 24):
+        answer = checked(disturbed, one)
+        assert_same(answer, plain.step(one))
+    assert answer.source.tolist() == [Source.MODEL] * 3
+    assert (disturbed.counts.late_frames, disturbed.counts.resets) == (late, 0)
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "then", "resets"),
+    [
+        pytest.param([], partial(riders, stamp_s=-1.0), 1, id="a jump back by a second"),
+        pytest.param([], partial(riders, stamp_s=-HOUR_S), 1, id="a jump back by an hour"),
+        pytest.param([], partial(riders, stamp_s=HOUR_S), 0, id="a gap of an hour"),
+        pytest.param([], partial(riders, frame_id="odom"), 1, id="another frame"),
+        pytest.param([], partial(riders, frame_id=""), 1, id="an empty frame id"),
+        pytest.param([riders(2.0, frame_id="")], riders, 2, id="one empty frame id"),
+        pytest.param([replace(riders(2.0), stamp_ns=0)], riders, 1, id="one stamp of zero"),
+        pytest.param(
+            [replace(riders(2.0), stamp_ns=-(2**31) * S)], riders, 1, id="one stamp long before 1970"
+        ),
+        pytest.param([replace(riders(2.0), stamp_ns=(2**31 - 1) * S)], riders, 1, id="one in the far future"),
+    ],
+)
+def test_what_makes_the_past_useless_is_counted_and_all_starts_as_new(model, disturbance, then, resets):
+    disturbed, fresh = Predictor(model), Predictor(model)
+    for one in [*at_10_hz(0, 20), *disturbance]:
+        checked(disturbed, one)
+    for tick in range(21, 24):
+        one = then(0.1 * tick)
+        assert_same(checked(disturbed, one), fresh.step(one))
+    assert (disturbed.counts.late_frames, disturbed.counts.resets) == (0, resets)
+    assert disturbed.counts.answers[Source.MODEL] == sum(disturbed.counts.answers.values())
+
+
+def test_a_track_that_comes_back_after_the_limit_is_a_new_one(model):
+    """While two others are seen all the time."""
+    back, new = (Predictor(model, PredictorConfig(max_age_s=1.0)) for _ in range(2))
+    for tick in range(30):
+        back.step(riders(0.1 * tick, count=2 if 10 <= tick < 25 else 3))
+        new.step(riders(0.1 * tick, count=2 if tick < 25 else 3))
+    one = riders(3.0)
+    assert_same(checked(back, one), new.step(one))
+
+
+def test_one_missed_frame_changes_little(model):
+    missed, plain = Predictor(model), Predictor(model)
+    for tick in range(30):
+        one = riders(0.1 * tick)
+        expected = plain.step(one)
+        answer = checked(missed, riders(0.1 * tick, count=0) if tick == 25 else one)
+    assert answer.source.tolist() == [Source.MODEL] * 3
+    np.testing.assert_allclose(answer.single, expected.single, atol=0.2)
+
+
+def test_the_second_of_two_equal_ids_gets_the_baseline_and_the_first_is_followed(model):
+    doubled, plain = Predictor(model), Predictor(model)
+    for tick in range(10):
+        one = riders(0.1 * tick)
+        expected = plain.step(replace(one, ids=ids_from_int([0, 1, 2])))
+        twice = frame(0.1 * tick, [0, 1, 2, 1], [*one.xy, (40.0, 40.0)], label=Label.BICYCLE)
+        twice.yaw[:3], twice.yaw_valid[:3] = one.yaw, one.yaw_valid
+        twice.velocity[:3], twice.velocity_valid[:3] = one.velocity, one.velocity_valid
+        answer = checked(doubled, twice)
+        assert answer.source.tolist() == [Source.MODEL] * 3 + [Source.DUPLICATE_ID]
+        np.testing.assert_allclose(answer.single[:3], expected.single, atol=1e-4)
+    assert doubled.counts.answers[Source.DUPLICATE_ID] == 10
+    assert len(doubled) == 3
+
+
+def stamps(rate):
+    """Of 6 s."""
+    rng = np.random.default_rng(0)
+    if rate == "jittered":
+        return np.cumsum(rng.choice([0.02, 0.05, 0.1, 0.2, 0.5, 1.0], 20))
+    if rate == "in bursts":
+        return np.add.outer(np.arange(0.0, 6.0, 0.5), 0.002 * np.arange(5)).ravel()
+    return np.arange(0.0, 6.0, 1.0 / rate)
+
+
+@pytest.mark.parametrize(("label", "mps"), [(Label.BICYCLE, 5.0), (Label.PEDESTRIAN, 1.4)])
+@pytest.mark.parametrize("rate", [1, 2, 5, 10, 20, 50, "jittered", "in bursts"])
+def test_a_steady_road_user_is_followed_at_any_rate(model, rate, label, mps):
+    """To a tenth of its way in 3 s."""
+    known = {"label": label, "yaw": 0.0, "velocity": (mps, 0.0)}
+    answer = played(model, [frame(t, [1], [(mps * t, 0.0)], **known) for t in stamps(rate)])
+    assert answer.source.tolist() == [Source.MODEL]
+    np.testing.assert_allclose(ahead(answer, 3.0), [(3.0 * mps, 0.0)], atol=0.3 * mps)
+
+
+def test_two_whose_ids_are_exchanged_are_followed_again_soon(model):
+    """They ride 4 m apart; 4 s later it hardly matters any more."""
+    known = {"label": Label.BICYCLE, "yaw": 0.0, "velocity": (5.0, 0.0)}
+    switched, plain = Predictor(model), Predictor(model)
+    for tick in range(70):
+        t = 0.1 * tick
+        xy = [(5.0 * t, 0.0), (5.0 * t, 4.0)]
+        answer = checked(switched, frame(t, [1, 2] if tick < 30 else [2, 1], xy, **known))
+        expected = plain.step(frame(t, [1, 2], xy, **known))
+        assert answer.source.tolist() == [Source.MODEL] * 2
+    np.testing.assert_allclose(ahead(answer, 3.0), ahead(expected, 3.0), atol=0.5)
+
+
+@pytest.mark.parametrize(("label", "mps"), [(Label.CAR, 8.0), (Label.BICYCLE, 5.0), (Label.PEDESTRIAN, 1.4)])
+def test_a_jump_of_50_m_is_nearly_forgotten_after_five_seconds(model, label, mps):
+    """To 15 % of the way in 3 s."""
+    known = {"label": label, "yaw": 0.0, "velocity": (mps, 0.0)}
+    jumped, plain = Predictor(model), Predictor(model)
+    for tick in range(81):
+        x = 0.1 * tick * mps
+        answer = checked(jumped, frame(0.1 * tick, [1], [(x, 50.0 if tick > 30 else 0.0)], **known))
+        expected = plain.step(frame(0.1 * tick, [1], [(x, 0.0)], **known))
+        assert answer.source.tolist() == [Source.MODEL]
+    np.testing.assert_allclose(ahead(answer, 3.0), ahead(expected, 3.0), atol=0.15 * 3.0 * mps)
+
+
+@pytest.mark.parametrize(("label", "mps"), [(Label.CAR, 8.0), (Label.CAR, 2.0), (Label.BICYCLE, 5.0)])
+def test_a_yaw_that_flips_by_half_a_turn_turns_nobody_round(model, label, mps):
+    predictor = Predictor(model)
+    for tick in range(60):
+        yaw = np.pi if tick >= 20 and tick % 7 == 0 else 0.0
+        x = 0.1 * tick * mps
+        answer = checked(
+            predictor, frame(0.1 * tick, [1], [(x, 0.0)], label=label, yaw=yaw, velocity=(mps, 0))
+        )
+        if tick >= 20:
+            assert 0.5 < ahead(answer, 3.0)[0, 0] / (3.0 * mps) < 1.5, tick
+
+
+@pytest.mark.parametrize(("label", "mps"), [(Label.CAR, 2.0), (Label.TRUCK, 1.5)])
+def test_a_vehicle_that_reverses_is_followed_backwards(model, label, mps):
+    known = {"label": label, "yaw": 0.0, "velocity": (-mps, 0.0)}
+    answer = played(model, [frame(0.1 * t, [1], [(-0.1 * t * mps, 0.0)], **known) for t in range(41)])
+    assert 0.5 < ahead(answer, 3.0)[0, 0] / (-3.0 * mps) < 1.5
+    assert answer.heading[0] == 0.0
+
+
+STANDING = (Label.CAR, Label.TRUCK, Label.BUS, Label.BICYCLE, Label.PEDESTRIAN, Label.UNKNOWN)
+
+
+def standing(tick, noise_m=0.0, **known):
+    """One of each class, 60 m apart, that does not move; noise_m: of a tracker's position."""
+    xy = np.zeros((len(STANDING), 2))
+    xy[:, 0] = 60.0 * np.arange(len(STANDING))
+    xy += noise_m * np.random.default_rng(tick).normal(size=xy.shape)
+    return frame(0.1 * tick, range(len(STANDING)), xy, label=STANDING, **known)
+
+
+each_way_to_know = pytest.mark.parametrize(
+    "known", [{}, {"yaw": 1.0, "velocity": (0.0, 0.0)}], ids=["position alone", "pose and velocity"]
+)
+
+
+@each_way_to_know
+def test_the_path_of_who_stands_does_not_wander(model, known):
+    answer = played(model, [standing(tick, **known) for tick in range(50)])
+    assert np.abs(answer.single - answer.xy[:, None]).max() < STANDS_M
+
+
+@pytest.mark.parametrize("noise_m", [0.0, 0.01])
+@each_way_to_know
+def test_the_poses_of_who_stands_do_not_turn(model, known, noise_m):
+    predictor = Predictor(model)
+    for tick in range(50):
+        asked, tracked = decode_tracked(encode_tracked(standing(tick, noise_m, **known)))
+        answer = checked(predictor, asked)
+        out = cdr.read_predicted(encode_predicted(tracked, answer, OutputConfig()))
+        if tick < 20:
+            continue
+        for most_probable in out.path_start[:-1]:
+            poses = out.poses[slice(*out.pose_start[most_probable : most_probable + 2])]
+            yaw = 2 * np.arctan2(poses[:, 5], poses[:, 6])
+            np.testing.assert_allclose(yaw, yaw[0], atol=np.radians(1))
+
+
+@pytest.mark.parametrize("noise_m", [0.0, 0.02])
+@each_way_to_know
+def test_the_paths_of_who_stands_do_not_flicker(model, known, noise_m):
+    predictor, before, changes = Predictor(model), None, []
+    for tick in range(60):
+        answer = checked(predictor, standing(tick, noise_m, **known))
+        if tick >= 20:
+            changes.append(flicker(before, answer))
+        before = answer
+    assert np.mean(changes) < STANDS_M
+
+
+def called(one, label):
+    return replace(one, label=np.full(len(one), label, np.uint8))
+
+
+@pytest.mark.parametrize("taken_for", [Label.PEDESTRIAN, Label.CAR, Label.UNKNOWN, Label.ANIMAL])
+@pytest.mark.parametrize("wrong_in_a_row", [1, 2])
+def test_a_class_that_flickers_is_not_believed(model, taken_for, wrong_in_a_row):
+    flickering, plain = Predictor(model), Predictor(model)
+    for tick in range(40):
+        one = riders(0.1 * tick)
+        wrong = tick % 3 > 2 - wrong_in_a_row
+        assert_same(checked(flickering, called(one, taken_for) if wrong else one), plain.step(one))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "believed"),
+    [
+        (Label.PEDESTRIAN, Label.BICYCLE, 3),
+        (Label.ANIMAL, Label.BICYCLE, 3),
+        (Label.UNKNOWN, Label.BICYCLE, 1),
+    ],
+)
+def test_another_class_is_believed_when_it_stays(model, first, then, believed):
+    """At once where none was known."""
+    predictor, stays = Predictor(model), Predictor(model)
+    for tick in range(12):
+        one = called(riders(0.1 * tick), first if tick < 8 else then)
+        answer, old = checked(predictor, one), stays.step(called(one, first))
+        same = np.array_equal(answer.single, old.single)
+        assert same == (tick < 7 + believed)
+
+
+@pytest.mark.parametrize("label", [12, 99, 255])
+def test_a_label_that_is_none_is_an_unknown_class(model, label):
+    answer = played(model, [replace(one, label=np.full(3, label, np.uint8)) for one in at_10_hz(0, 5)])
+    expected = played(model, [replace(one, label=np.zeros(3, np.uint8)) for one in at_10_hz(0, 5)])
+    assert_same(answer, expected)
+
+
+def state(columns, *values):
+    """In the place of these columns of the second object's state."""
+
+    def edit(objects):
+        edited = objects.state.copy()
+        edited[1, columns] = values
+        return replace(objects, state=edited)
+
+    return edit
+
+
+def column(name, value):
+    """In the place of what the second object has there."""
+
+    def edit(objects):
+        edited = getattr(objects, name).copy()
+        edited[1] = value
+        return replace(objects, **{name: edited})
+
+    return edit
+
+
+def classes(*labels):
+    """In the place of the second object's; (label, probability) each."""
+
+    def edit(objects):
+        before, behind = (objects.class_label[0], 1.0), (objects.class_label[2], 1.0)
+        every = [before, *labels, behind]
+        return replace(
+            objects,
+            class_start=np.array([0, 1, 1 + len(labels), 2 + len(labels)]),
+            class_label=np.array([label for label, _ in every], np.uint8),
+            class_probability=np.array([share for _, share in every], np.float32),
+        )
+
+    return edit
+
+
+LOST = Source.INVALID_STATE
+GARBAGE = {
+    "position of NaN": (state(cdr.POSITION, np.nan, 0.0, 0.0), LOST, False),
+    "position of infinity": (state(cdr.POSITION, 0.0, -np.inf, 0.0), LOST, False),
+    "position of 1e9 m": (state(cdr.POSITION, 1e9, 0.0, 0.0), LOST, False),
+    "height of NaN": (state(slice(2, 3), np.nan), Source.MODEL, True),
+    "zero quaternion": (state(cdr.ORIENTATION, 0.0, 0.0, 0.0, 0.0), Source.MODEL, False),
+    "quaternion of NaN": (state(cdr.ORIENTATION, np.nan, 0.0, 0.0, 1.0), Source.MODEL, False),
+    "quaternion of 1e300": (state(cdr.ORIENTATION, 1e300, 1e300, 0.0, 0.0), Source.MODEL, False),
+    "twist of NaN": (state(slice(43, 45), np.nan, 0.0), Source.MODEL, False),
+    "twist of 1e300 m/s": (state(slice(43, 45), 1e300, -1e300), Source.MODEL, False),
+    "turn rate of infinity": (state(slice(48, 49), np.inf), Source.MODEL, True),
+    "acceleration of NaN": (state(cdr.ACCELERATION, *[np.nan] * 6), Source.MODEL, True),
+    "covariance of NaN": (state(cdr.POSE_COVARIANCE, *[np.nan] * 36), Source.MODEL, True),
+    "negative covariance": (state(cdr.TWIST_COVARIANCE, *[-1e300] * 36), Source.MODEL, True),
+    "infinite covariance": (state(cdr.ACCELERATION_COVARIANCE, *[np.inf] * 36), Source.MODEL, True),
+    "negative dimensions": (column("dimensions", (-4.5, -1.8, -1.5)), Source.MODEL, True),
+    "dimensions of NaN": (column("dimensions", (np.nan, np.inf, 0.0)), Source.MODEL, True),
+    "shape of no kind": (column("shape_type", 77), Source.MODEL, True),
+    "existence of NaN": (column("existence", np.nan), Source.MODEL, True),
+    "orientation of no availability": (column("availability", 200), Source.MODEL, False),
+    "no class": (classes(), Source.MODEL, False),
+    "an unknown label": (classes((99, 1.0)), Source.MODEL, False),
+    "classes of NaN": (classes((Label.CAR, np.nan), (Label.BUS, np.nan)), Source.MODEL, False),
+    "negative classes": (classes((Label.BICYCLE, -1.0)), Source.MODEL, True),
+}
+
+
+@pytest.mark.parametrize(("edit", "source", "as_healthy"), GARBAGE.values(), ids=GARBAGE)
+def test_garbage_in_an_object_is_answered_copied_through_and_harms_no_other(model, edit, source, as_healthy):
+    """Three ride 60 m apart, one of them with garbage in every message."""
+    ill, healthy = Predictor(model), Predictor(model)
+    for tick in range(10):
+        one = riders(0.1 * tick)
+        one = replace(one, xy=one.xy * (1.0, 20.0), size=np.full((3, 3), 1.5), size_valid=np.ones(3, bool))
+        objects = edit(cdr.read_tracked(encode_tracked(one)))
+        asked, tracked = decode_tracked(cdr.write_tracked(objects))
+        answer, expected = checked(ill, asked), healthy.step(one)
+        raw = encode_predicted(tracked, answer, OutputConfig())
+        found, out = decode_predicted(raw)
+        assert np.isfinite(out.poses).all()
+        np.testing.assert_allclose(found.probability.sum(axis=1), 1.0, atol=1e-6)
+        assert out.ids.tolist() == one.ids.tolist()
+        for name in ("existence", "class_label", "class_probability", "state", "shape_type", "dimensions"):
+            assert getattr(out, name).tobytes() == getattr(objects, name).tobytes(), name
+    assert answer.source.tolist() == [Source.MODEL, source, Source.MODEL]
+    assert ill.counts.answers[LOST] == (10 if source is LOST else 0)
+    sound = [0, 1, 2] if as_healthy else [0, 2]
+    np.testing.assert_allclose(answer.paths[sound], expected.paths[sound], atol=1e-4)
+
+
+@settings(max_examples=30)
+@given(ticks=st.lists(garbage_tick, min_size=1, max_size=8), baseline=st.sampled_from(BASELINES))
+def test_no_garbage_breaks_a_promise_of_the_model(model, ticks, baseline):
+    predictor = Predictor(model, PredictorConfig(max_tracks=4, baseline=baseline))
+    now_ns = S
+    for forward_ns, frame_id, rows in ticks:
+        now_ns += forward_ns
+        checked(predictor, garbage_frame(now_ns, frame_id, rows))
+        assert len(predictor) <= 4
+    assert predictor.counts.answers.total() == sum(len(rows) for *_, rows in ticks)
+    assert predictor.counts.failed_calls == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 500, 5000])
+def test_any_number_of_objects_is_answered(model, count):
+    predictor, rng = Predictor(model), np.random.default_rng(0)
+    xy = rng.uniform(-200.0, 200.0, (count, 2))
+    for tick in range(3):
+        one = frame(0.1 * tick, range(count), xy + 0.5 * tick, label=Label.CAR, yaw=0.8, velocity=(5.0, 5.0))
+        asked, tracked = decode_tracked(encode_tracked(one))
+        answer = checked(predictor, asked)
+        found, _ = decode_predicted(encode_predicted(tracked, answer, OutputConfig()))
+        assert found.ids.tolist() == one.ids.tolist()
+        assert np.isfinite(found.paths).all()
+    assert answer.source.tolist() == [Source.MODEL] * count
+    assert len(predictor) == count
+
+
+def test_memory_does_not_grow_while_all_ids_are_new_every_frame(model):
+    """At most five frames of them are young enough to be remembered."""
+    predictor, bytes_held = Predictor(model, PredictorConfig(max_age_s=0.45)), []
+    tracemalloc.start()
+    try:
+        for tick in range(150):
+            numbers = np.arange(100) + 100 * tick
+            predictor.step(
+                frame(0.1 * tick, numbers, np.zeros((100, 2)) + 0.1 * tick, label=Label.PEDESTRIAN)
+            )
+            assert len(predictor) <= 500
+            bytes_held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert max(bytes_held[100:]) < max(bytes_held[20:50]) + 50_000
+
+
+class Failing(onnxruntime.InferenceSession):
+    """The session of the model in the box, but for some of its calls."""
+
+    def __init__(self, fail, calls):
+        super().__init__(artefact(DEFAULT_MODEL), providers=["CPUExecutionProvider"])
+        self._fail, self._calls, self._call = fail, calls, -1
+
+    def run(self, names, feeds):
+        self._call += 1
+        return super().run(names, self._fail(feeds) if self._call in self._calls else feeds)
+
+
+def refused(feeds):
+    """What onnxruntime itself raises for."""
+    return feeds | {"steps": feeds["steps"][..., :-1]}
+
+
+def out_of_memory(feeds):
+    raise MemoryError("bad allocation")
+
+
+def failing_predictor(model, fail, calls):
+    return Predictor(OnnxModel(Failing(fail, calls), model.info))
+
+
+@pytest.mark.parametrize(("fail", "says"), [(refused, "steps"), (out_of_memory, "bad allocation")])
+def test_where_the_call_of_the_model_fails_the_baseline_answers_and_the_next_is_as_before(model, fail, says):
+    failing, plain = failing_predictor(model, fail, {20}), Predictor(model)
+    for tick in range(41):
+        answer, expected = checked(failing, riders(0.1 * tick)), plain.step(riders(0.1 * tick))
+        if tick == 20:
+            assert answer.source.tolist() == [Source.MODEL_FAULT] * 3
+            np.testing.assert_allclose(ahead(answer, 3.0), [(15.0, 0.0)] * 3, atol=1e-6)
+            continue
+        assert answer.source.tolist() == [Source.MODEL] * 3
+        np.testing.assert_allclose(answer.single, expected.single, atol=0.05 if tick == 40 else 1.0)
+    assert failing.counts.failed_calls == 1
+    assert says in failing.counts.last_failure
+    assert failing.counts.answers[Source.MODEL_FAULT] == 3
+
+
+def test_a_call_that_fails_while_only_looking_on_is_counted_too(model):
+    failing = failing_predictor(model, refused, {1})
+    for one in at_10_hz(0, 3):
+        failing.observe(one)
+    assert failing.counts.failed_calls == 1
+    assert checked(failing, riders(0.3)).source.tolist() == [Source.MODEL] * 3
+
+
+def test_a_model_that_always_fails_leaves_the_baseline(model):
+    failing = failing_predictor(model, refused, range(1000))
+    for one in at_10_hz(0, 20):
+        answer = checked(failing, one)
+        assert answer.source.tolist() == [Source.MODEL_FAULT] * 3
+    np.testing.assert_allclose(ahead(answer, 3.0), [(15.0, 0.0)] * 3, atol=1e-6)
+    assert failing.counts.failed_calls == 20
+
+
+@pytest.mark.parametrize("damage", [b"", b"another file", None], ids=["emptied", "swapped", "removed"])
+def test_a_model_file_that_changes_while_it_runs_changes_nothing_until_it_is_loaded(model, tmp_path, damage):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(artefact(DEFAULT_MODEL).read_bytes())
+    running, plain = Predictor(OnnxModel.load(path)), Predictor(model)
+    for tick in range(10):
+        if tick == 5:
+            path.unlink() if damage is None else path.write_bytes(damage)
+        assert_same(checked(running, riders(0.1 * tick)), plain.step(riders(0.1 * tick)))
+    with pytest.raises(ArtefactError, match=r"m\.onnx"):
+        OnnxModel.load(path)
+
+
+def at_20_hz():
+    return (riders(0.05 * tick, count=20) for tick in itertools.count())
+
+
+FEW = sorted(set(FAULTS) - {f"{THOUSANDS} objects"})
+"""The faults of a soak but for thousands of objects, which have a test of their own."""
+
+
+@settings(max_examples=20)
+@given(names=st.lists(st.sampled_from([SOUND, *FEW]), min_size=1, max_size=25), seed=st.integers(0, 99))
+def test_any_faults_one_after_the_other_are_answered_and_counted(model, names, seed):
+    perception, predictor, ledger = Perception(at_20_hz(), S // 20, seed), Predictor(model), Ledger()
+    for name in names:
+        for sent in [perception.sound()] if name == SOUND else perception.befallen(name):
+            ledger.took(sent.objects)
+            if sent.objects is None:
+                continue
+            asked, tracked = decode_tracked(sent.raw)
+            raw = encode_predicted(tracked, checked(predictor, asked), OutputConfig())
+            assert broken(tracked, raw) == ""
+    counts = predictor.counts
+    assert counts.frames == ledger.counts["messages answered"]
+    assert counts.resets == ledger.counts["resets"]
+    assert counts.late_frames == ledger.counts["late frames"]
+    for source in (Source.INVALID_STATE, Source.DUPLICATE_ID, Source.OUT_OF_ORDER):
+        assert counts.answers[source] == ledger.counts[f"answers by {source.name.lower()}"]
+    assert counts.failed_calls == counts.answers[Source.MODEL_FAULT] == 0
+
+
+def test_the_same_seed_draws_the_same_faults():
+    first, second = (
+        itertools.islice(Perception(at_20_hz(), S // 20, seed=3, share=0.5), 200) for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=True):
+        assert (a.raw, a.fault) == (b.raw, b.fault)
+
+
+@contextmanager
+def files_of_at_most(size):
+    """What a full disk does to a writer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["out.mcap", "out.db3"])
+def test_a_disk_that_is_full_while_replay_writes_is_said_and_leaves_nothing(tmp_path, name):
+    write_log(demo_scene(seconds=3.0, seed=1), tmp_path / "street.mcap")
+    with files_of_at_most(200_000), pytest.raises(InputError, match=name):
+        replay(make_predictor("cv"), tmp_path / "street.mcap", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["street.mcap"]

@@ -12,6 +12,9 @@
 | union:FOLD:SPLIT | train or val of all the above, on a finer grid | 8 + 12 steps of 0.4 s |
 | kitti, kitti:SEQUENCE | all sequences, or one | 10 + 30 steps of 0.1 s |
 | womd | Waymo scenarios, the recording car left out | 11 + 80 steps of 0.1 s |
+| simulated:SPLIT | what trackers see of simulated traffic, its true future | 3.5 s at 10 Hz + 16 of 0.5 s |
+| simulated:SPLIT:SCENARIO | the same, of one scenario | the same |
+| a folder of trajpred-data simulate | what the tracker saw, scored by the truth | none: played as it is |
 | a path | a Parquet table, a folder of them, or a rosbag2 log | none: played as it is |
 
 FOLD is eth, hotel, univ, zara1 or zara2; SPLIT is train, val or test.
@@ -21,15 +24,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
+from data_tools.simulate.layouts import LAYOUTS
+from data_tools.simulate.record import Recording, record
 from data_tools.text import WORD, find_files, read_columns
 from trajpred.config import Protocol
 from trajpred.errors import InputError
+from trajpred.progress import bar
 from trajpred.tables import read_tables
 from trajpred.types import Label, Scene
 from trajpred.windows import DataSource, on_grid
@@ -41,6 +48,11 @@ FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
 SPLITS = ("train", "val", "test")
 KITTI_PROTOCOL = Protocol(step_ns=100_000_000, observe=10, predict=30)
 WOMD_PROTOCOL = Protocol(step_ns=womd.STEP_NS, observe=11, predict=80)
+
+SIMULATED_PROTOCOL = Protocol(step_ns=500_000_000, observe=36, predict=16, stride=20, fine=5)
+SIMULATED_S = 60.0
+SIMULATED_SEEDS = {"train": range(80), "val": range(10_000, 10_008), "test": range(20_000, 20_010)}
+"""Recordings of each scenario, SIMULATED_S long, by seed: no place is in two splits."""
 
 VRU_STEP_NS = 80_000_000
 """The nominal rate of the cyclists' clips; a fifth of the protocol's step, so that training can cut the
@@ -73,6 +85,9 @@ def open_data(name: str, root: Path | None = None) -> DataSource:
             root = Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
         return _SETS[kind](name, options, root)
     path = Path(name)
+    if Recording.is_one(path):
+        made = Recording.read(path)
+        return DataSource(name, (made.tracks,), Protocol(), streamed=True, truth=(made.truth,))
     if path.suffix == ".parquet" or (path.is_dir() and not (path / "metadata.yaml").exists()):
         return DataSource(name, tuple(read_tables(path)), Protocol(), streamed=True)
     if path.exists() or path.suffix in (".mcap", ".db3"):
@@ -84,9 +99,10 @@ def _unknown(name: str) -> InputError:
     return InputError(
         f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
         "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, union:FOLD:SPLIT, kitti, "
-        "kitti:SEQUENCE, womd with "
+        "kitti:SEQUENCE, womd, simulated:SPLIT, simulated:SPLIT:SCENARIO with "
         f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
-        f"{', '.join(SDD_CLASSES)}, and paths of Parquet tables and rosbag2 logs"
+        f"{', '.join(SDD_CLASSES)}, SCENARIO one of {', '.join(LAYOUTS)}, "
+        "and paths of Parquet tables and rosbag2 logs"
     )
 
 
@@ -222,6 +238,26 @@ def _womd(name: str, options: list[str], root: Path) -> DataSource:
     return DataSource(name, tuple(chain.from_iterable(map(womd.read, files))), WOMD_PROTOCOL)
 
 
+def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
+    match options:
+        case [split] if split in SPLITS:
+            scenarios = list(LAYOUTS)
+        case [split, scenario] if split in SPLITS and scenario in LAYOUTS:
+            scenarios = [scenario]
+        case _:
+            raise _unknown(name)
+    wanted = [(scenario, seed) for seed in SIMULATED_SEEDS[split] for scenario in scenarios]
+    with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(wanted))) as pool:
+        made = [pool.submit(record, scenario, SIMULATED_S, seed) for scenario, seed in wanted]
+        found = [future.result() for future in bar(made, len(made), f"simulating {name}")]
+    return DataSource(
+        name,
+        tuple(one.tracks for one in found),
+        SIMULATED_PROTOCOL,
+        truth=tuple(one.truth for one in found),
+    )
+
+
 _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
     "eth_ucy": _eth_ucy,
     "vru": _vru,
@@ -231,4 +267,5 @@ _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {
     "kitti": _kitti,
     "union": _union,
     "womd": _womd,
+    "simulated": _simulated,
 }

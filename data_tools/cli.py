@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from trajpred.errors import TrajpredError
 
+Scenario = Literal["cyclist_cut_in", "straight", "parking_street", "junction", "roundabout", "shared_space"]
 Source = Literal["eth_ucy", "vru", "sdd", "sdd_trajnet", "kitti", "womd", "dut", "rosbag2", "table"]
 
 
@@ -30,15 +32,42 @@ def convert(
             .db3: a log in a single file. Anything else: a rosbag2 folder.
         scene: Only the scene of this name, such as 0004 (kitti) or gates/video4 (sdd).
         topic: Which topic of a log that holds several of autoware_perception_msgs/msg/TrackedObjects.
-        overwrite: Replace what is at dst.
+        overwrite: Replace what is there.
     """
     from data_tools.convert import convert
 
     print(convert(source, src, dst, scene, topic, overwrite))
 
 
-COMMANDS = {"convert": convert}
-FLAGS = {"overwrite": "Replace what is at dst."}
+def simulate(
+    out: Path,
+    scenario: Scenario = "junction",
+    seconds: float = 60.0,
+    seed: int = 0,
+    rate: float = 10.0,
+    overwrite: bool = False,
+) -> None:
+    """Simulate traffic, and what a tracker sees of it, with the truth alongside.
+
+    Args:
+        out: Folder to write: tracks.mcap and tracks.parquet (what the tracker reports), truth.parquet,
+            tracks.lanes.geojson.
+        scenario: The family of places; the seed draws one of it, its traffic and a tracker, good or bad.
+        seconds: How long.
+        seed: The same seed gives the same files.
+        rate: Reports per second.
+        overwrite: Replace what is there.
+    """
+    from data_tools.simulate.record import record
+
+    made = record(scenario, seconds, seed, rate)
+    made.write(out, overwrite)
+    print(f"{out}: {len(made.tracks)} observations in {seconds:g} s of {scenario}")
+    print(f"next: trajpred view {out}/tracks.mcap")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "simulate": simulate}
+FLAGS = {"overwrite": "Replace what is there."}
 """Parameters that are given without a value."""
 
 

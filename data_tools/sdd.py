@@ -72,14 +72,23 @@ def read(path: Path) -> Iterator[Scene]:
         )
 
 
+class _Plain(yaml.SafeLoader):
+    """Without aliases, which can be merged until they fill the memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
 def _scale(path: Path, scene: str, video: str) -> float:
     """Metres per pixel of one video."""
     try:
-        scales: Any = yaml.safe_load(path.read_text("utf-8"))
+        scales: Any = yaml.load(path.read_text("utf-8"), _Plain)  # noqa: S506 - a SafeLoader
         scale = float(scales[scene][video]["scale"])
     except OSError as error:
         raise InputError(f"{path}: cannot be read, and pixels need a scale: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, TypeError, LookupError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{path}: no scale of {scene}: {video} in it") from error
     if not 0 < scale < 1:
         raise InputError(f"{path}: the scale of {scene}: {video} is not in metres per pixel: {scale}")

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from data_tools import kitti
-from data_tools.cli import main
+from data_tools.cli import Source, main
 from data_tools.convert import READERS, TOPIC, convert
 from data_tools.rosbag2 import read as read_log
 from tests.data_tools import (
@@ -149,6 +150,10 @@ def test_a_scene_whose_name_is_a_number(tmp_path, capsys):
     folder = test_kitti.sample(tmp_path)
     assert main(["convert", "kitti", str(folder), str(tmp_path / "t.parquet"), "--scene", "0004"]) == 0
     assert read_table(tmp_path / "t.parquet").name == "0004"
+
+
+def test_the_command_knows_every_source():
+    assert get_args(Source) == tuple(READERS)
 
 
 @pytest.mark.parametrize(

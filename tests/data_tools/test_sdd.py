@@ -5,6 +5,10 @@ from data_tools.sdd import frame_to_ns, read
 from trajpred.errors import InputError
 from trajpred.types import Label, ids_from_int
 
+# A mapping that is merged into itself ten times at each of nine levels.
+MERGED = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 10)
+)
 ROWS = """0 100 50 120 90 12 0 0 0 "Biker"
 0 0 0 0 0 13 1 0 1 "Biker"
 0 101 50 121 90 14 0 1 1 "Biker"
@@ -48,6 +52,8 @@ def test_twelve_frames_are_four_tenths_of_a_second():
         ("gates:\n  video5:\n    scale: 0.04\n", "no scale of gates: video4"),
         ("gates:\n  video4:\n    scale: wide\n", "no scale of gates: video4"),
         ("gates: [", "no scale of gates: video4"),
+        ("[" * 3000, "no scale of gates: video4"),
+        (f"{MERGED}gates:\n  video4:\n    scale: 0.04\n", "no scale of gates: video4"),
         ("gates:\n  video4:\n    scale: .nan\n", ".*not in metres per pixel"),
         ("gates:\n  video4:\n    scale: 40\n", ".*not in metres per pixel"),
     ],

@@ -36,12 +36,17 @@ class Process:
     def stop(self, seconds: float = 15.0) -> int:
         """Interrupt it as Ctrl-C does; its exit code."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self.send(signal.SIGINT)
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.send(signal.SIGABRT)  # faulthandler says where it was
+            self._process.wait()
             raise AssertionError(f"{self.name} did not stop:\n{self.said}") from None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
         """Wait until it ends by itself; its exit code."""
@@ -101,7 +106,7 @@ class Stage:
     def close(self) -> None:
         for process in self.processes:
             if process.alive():
-                process._process.send_signal(signal.SIGINT)
+                process.send(signal.SIGINT)
         for process in self.processes:
             process.stop()
         self.executor.shutdown()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ros_nodes" / "trajpred_ros"
 
 
-def test_colcon_builds_executables_launch_files_and_parameters(tmp_path):
+def test_colcon_builds_executables_launch_files_parameters_and_policy(tmp_path):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "trajpred_ros").symlink_to(PACKAGE)
     environment = {**os.environ, "AMENT_PREFIX_PATH": sys.prefix, "CMAKE_PREFIX_PATH": sys.prefix}
@@ -35,7 +35,7 @@ def test_colcon_builds_executables_launch_files_and_parameters(tmp_path):
     programs = {path.name for path in (install / "lib" / "trajpred_ros").iterdir()}
     assert programs == {"prediction_node", "record_node", "replay_node", "yield_planner"}
     share = install / "share" / "trajpred_ros"
-    for kind in ("launch", "config"):
+    for kind in ("launch", "config", "security"):
         assert {p.name for p in (share / kind).iterdir()} == {p.name for p in (PACKAGE / kind).iterdir()}
     environment["PYTHONPATH"] = str(next(install.glob("lib/python*/site-packages")))
     told = subprocess.run(

@@ -8,13 +8,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import Odometry
 from std_msgs.msg import Float64
 from visualization_msgs.msg import Marker, MarkerArray
 
 from data_tools.convert import write_log
-from data_tools.demo_scene import demo_scene
 from tests.learn.conftest import random_artefact
 from tests.ros.nodes import Talk, call, set_parameter
+from tests.street import demo_scene
 from trajpred.bags import read_raw
 from trajpred.cdr import PREDICTED, read_predicted, read_tracked
 from trajpred.config import NeighbourConfig
@@ -168,6 +169,39 @@ def test_parameters_take_effect_while_it_runs_or_are_rejected_with_the_reason(st
     assert not fixed.successful
     assert "clean up" in fixed.reason
     assert talk.ask(moving(3)).paths.shape[2] == 20
+
+
+def test_in_a_short_time_the_model_answers_those_near_the_ego_and_the_baseline_the_rest(stage, artefact):
+    stage.start("trajpred-node", "--ros-args", "-p", f"model:={artefact}")
+    talk, times = Talk(stage), []
+    stage.node.create_subscription(Float64, "/prediction_node/debug/processing_time_ms", times.append, 10)
+    odometry = stage.node.create_publisher(Odometry, "/prediction_node/input/odometry", 10)
+    stage.spin_until(odometry.get_subscription_count, what="a subscription to the odometry")
+    many, here = 200, Odometry()
+    here.header.frame_id = "map"
+    here.pose.pose.orientation.w = 1.0
+
+    def by_model(tick: int) -> np.ndarray:
+        frame = moving(tick, many)
+        here.header.stamp.sec, here.header.stamp.nanosec = divmod(frame.stamp_ns, 10**9)
+        here.pose.pose.position.x = 0.5 * tick  # beside the first of them
+        here.twist.twist.linear.x = 5.0
+        odometry.publish(here)
+        stage.spin_for(0.05)
+        prediction = talk.ask(frame)
+        assert len(prediction) == many
+        return prediction.mode_valid.sum(axis=1) > 1
+
+    assert by_model(0).all()
+    stage.spin_until(lambda: len(times) > 0, what="processing times")
+    # How fast the machine is a moment later nobody knows, so this is repeated until only some fit.
+    for tick in range(1, 60):
+        assert set_parameter(stage, "prediction_node", "time_budget_ms", 0.6 * times[-1].data).successful
+        answered = by_model(tick)
+        assert answered[: answered.sum()].all()  # the nearest
+        if 0 < answered.sum() < many:
+            break
+    assert 0 < answered.sum() < many
 
 
 def test_markers_show_every_path_and_vanish_when_time_jumps_back(stage, artefact):

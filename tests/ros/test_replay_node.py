@@ -22,7 +22,7 @@ from trajpred.errors import InputError
 from trajpred.messages import TRACKED, encode_tracked
 from trajpred.types import TrackFrame, ids_from_int
 from trajpred_ros.recording import ReadAhead, Recording
-from trajpred_ros.replay_node import ReplayNode, header_stamp, message_type, offered
+from trajpred_ros.replay_node import ReplayNode, header_stamp, offered
 
 S = 1_000_000_000
 START = 1_600_000_000 * S
@@ -351,13 +351,6 @@ def test_the_stamp_of_a_message_is_read_in_either_byte_order():
     assert header_stamp(b"\0\1\0\0" + (5).to_bytes(4, "little") + (7).to_bytes(4, "little")) == (5, 7)
     assert header_stamp(b"\0\0\0\0" + (5).to_bytes(4, "big") + (7).to_bytes(4, "big")) == (5, 7)
     assert header_stamp(b"\0\1\0\0short") is None
-
-
-def test_a_type_is_found_by_its_name():
-    assert message_type(TRACKED) is TrackedObjects
-    for name in ("std_msgs/msg/Absent", "absent/msg/X", "", "std_msgs"):
-        with pytest.raises(InputError, match="is not installed"):
-            message_type(name)
 
 
 def test_reading_ahead_changes_nothing_and_stays_within_its_bounds(tmp_path):

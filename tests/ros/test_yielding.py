@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.drift_scene import EGO_SPEED_MPS, drift_scene
+from tests.drift import EGO_SPEED_MPS, drift_scene
 from trajpred.cdr import TWIST, PredictedObjects
 from trajpred.errors import InputError
 from trajpred.geometry import path_heading, quaternion_from_yaw
@@ -22,7 +22,7 @@ from trajpred.messages import BOUNDING_BOX, CYLINDER, POLYGON
 from trajpred.predictor import Predictor
 from trajpred.types import Label, Prediction, TrackFrame, ids_from_int
 from trajpred_ros.planner_node import SimulatedEgo
-from trajpred_ros.yielding import Decision, Ego, EgoPath, YieldConfig, decide
+from trajpred_ros.yielding import Caution, Decision, Ego, EgoPath, YieldConfig, decide
 
 AXIS = EgoPath([(0.0, 0.0), (1.0, 0.0)])
 CONFIG = YieldConfig(
@@ -386,3 +386,41 @@ def test_with_predictions_the_car_slows_before_the_cyclist_is_in_its_lane(
     assert blind.yields_s > enters_s - 0.1  # noise may let the footprint touch the corridor a tick early
     assert told.speed_at(enters_s) < EGO_SPEED_MPS
     assert {d.who for d in told.decisions} == {"", "bicycle 00000001"}
+
+
+def at_most(mps: float, who: str = "cyclist 1") -> Decision:
+    return Decision(mps, who, entry_s=1.0)
+
+
+CRUISE = Decision(10.0)
+
+
+def test_who_is_missed_in_one_message_is_still_yielded_to():
+    caution = Caution()
+    assert caution.after(at_most(4.0), 0, 500_000_000) == at_most(4.0)
+    kept = caution.after(CRUISE, 100_000_000, 500_000_000)
+    assert kept.target_speed_mps == 4.0
+    assert kept.reason.endswith("0.1 s ago")
+    assert caution.after(CRUISE, 499_000_000, 500_000_000).target_speed_mps == 4.0
+    assert caution.after(CRUISE, 500_000_000, 500_000_000) == CRUISE
+
+
+def test_a_lower_speed_counts_at_once_and_a_higher_one_when_the_way_has_been_clear():
+    caution = Caution()
+    for tick, (mps, expected) in enumerate([(6.0, 6.0), (3.0, 3.0), (5.0, 3.0), (8.0, 3.0), (9.0, 5.0)]):
+        found = caution.after(at_most(mps), tick * 200_000_000, 500_000_000)
+        assert found.target_speed_mps == expected
+
+
+def test_a_stamp_that_comes_again_replaces_what_was_decided_for_it():
+    caution = Caution()
+    caution.after(at_most(4.0), 1_000_000_000, 500_000_000)
+    assert caution.after(CRUISE, 1_000_000_000, 500_000_000) == CRUISE
+
+
+def test_nothing_is_kept_over_a_jump_back_in_time_or_without_a_time_to_keep_it():
+    caution = Caution()
+    caution.after(at_most(4.0), 10_000_000_000, 500_000_000)
+    assert caution.after(CRUISE, 1_000_000_000, 500_000_000) == CRUISE
+    caution.after(at_most(4.0), 2_000_000_000, 0)
+    assert caution.after(CRUISE, 2_100_000_000, 0) == CRUISE

@@ -15,7 +15,7 @@ def generate_launch_description() -> LaunchDescription:
     )
     return LaunchDescription(
         [
-            DeclareLaunchArgument("model", default_value=""),
+            DeclareLaunchArgument("model", default_value="default"),
             DeclareLaunchArgument("input", default_value="/perception/object_recognition/tracking/objects"),
             DeclareLaunchArgument("output", default_value="/perception/object_recognition/objects"),
             DeclareLaunchArgument("params_file", default_value=default_parameters),

@@ -1,6 +1,6 @@
-"""The demo's log and model through the real nodes, over DDS: live answers scored, and a planner that yields.
+"""The demo with the real nodes, over DDS: live answers scored, and a planner that yields to a cyclist.
 
-`python -m trajpred_ros.demo demo` goes on where `trajpred demo --out demo` ended.
+`python -m trajpred_ros.demo demo` does what `trajpred demo --out demo` does, and then the same live.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ import numpy as np
 from rich.console import Console
 from rosbags.highlevel import AnyReader
 
-from data_tools.convert import write_log
-from data_tools.demo_scene import PROTOCOL
-from data_tools.drift_scene import EGO_SPEED_MPS, LANE_Y_M, drift_scene
 from trajpred.bags import read_raw, typestore
 from trajpred.cdr import PREDICTED
-from trajpred.config import HorizonConfig, OutputConfig
+from trajpred.config import DEFAULT_MODEL, HorizonConfig, OutputConfig
+from trajpred.demo import demo as offline_demo
+from trajpred.demo import summary
 from trajpred.errors import TrajpredError
-from trajpred.evaluate import evaluate, make_predictor
+from trajpred.evaluate import make_predictor
 from trajpred.messages import decode_predicted
 from trajpred.replay import replay
-from trajpred.tables import read_table
-from trajpred.types import Prediction
-from trajpred.windows import DataSource
+from trajpred.types import Float, Prediction
 from trajpred_ros.environment import require_ros
 from trajpred_ros.main import PREDICTED_TOPIC
-from trajpred_ros.yield_picture import Drive, Yielding, draw_yielding
+from trajpred_ros.yield_picture import CRUISE_MPS, CutIn, Drive, Yielding, draw_yielding
+from trajpred_ros.yielding import YieldConfig
 
-HORIZON_S = PROTOCOL.offset_s[-1]
-STEP_S = PROTOCOL.offset_s[0]
+HORIZON_S, STEP_S = 8.0, 0.5
+"""Of the model in the box."""
 OUTPUT = OutputConfig(STEP_S, HorizonConfig(HORIZON_S, HORIZON_S, HORIZON_S))
 PREDICTION = (
     f"prediction_sampling_delta_time:={STEP_S}",
@@ -116,18 +114,19 @@ def nodes(logs: Path) -> Iterator[Nodes]:
         made.stop()
 
 
-def live(log: Path, model: Path, out: Path, planners: Sequence[str]) -> None:
+def live(log: Path, out: Path, planners: Sequence[str], ego_path: Float | None = None) -> None:
     """Play a log to the prediction node and the planners, and record what they publish into `out`."""
+    ends = [] if ego_path is None else ego_path[[0, -1]].ravel().tolist()
     topics = [PREDICTED_TOPIC, *(f"/{name}/output/target_speed" for name in planners)]
     with nodes(out.with_name(f"{out.stem}_nodes")) as running:
-        running.start("trajpred-node", (f"model:={model}", *PREDICTION, "use_sim_time:=true"))
+        running.start("trajpred-node", (*PREDICTION, "use_sim_time:=true"))
         for name in planners:
             running.start(
                 "trajpred-planner",
                 (
                     f"use_predictions:={str(PLANNERS[name]).lower()}",
-                    f"cruise_speed:={EGO_SPEED_MPS}",
-                    f"ego_path:=[0.0, {LANE_Y_M}]",
+                    f"cruise_speed:={CRUISE_MPS}",
+                    f"ego_path:={ends}",
                 ),
                 f"__node:={name}",
             )
@@ -154,32 +153,29 @@ def live(log: Path, model: Path, out: Path, planners: Sequence[str]) -> None:
         time.sleep(1.0)  # the last of the answers
 
 
-def demo(out: Path) -> None:
-    """Live answers to the demo's log, their scores, and the planner's answer to a cyclist that drifts."""
+def demo(out: Path, seed: int = 0) -> None:
+    """All of `trajpred demo`, then its logs through the nodes; one table at the end."""
     console = Console()
-    model, street = out / "demo.onnx", out / "street.mcap"
-    console.print("live 1/2: the same log through the ROS 2 node, over DDS")
-    live(street, model, out / "live.mcap", ())
-    replay(make_predictor(str(model)), street, out / "offline.mcap", output=OUTPUT, overwrite=True)
+    shown = offline_demo(out, seed, console)
+
+    console.print("[bold]live[/]: the junction's log through the ROS 2 node, over DDS")
+    log = out / "junction" / "tracks.mcap"
+    live(log, out / "live.mcap", ())
+    replay(make_predictor(DEFAULT_MODEL), log, out / "offline.mcap", output=OUTPUT, overwrite=True)
     answers, farthest = _compare(out / "live.mcap", out / "offline.mcap")
     console.print(f"    {answers} answers over DDS; farthest from the replay without ROS: {farthest:.1e} m")
-    source = DataSource("street.parquet", (read_table(out / "street.parquet"),), PROTOCOL, streamed=True)
-    metrics = evaluate(str(out / "live.mcap"), source)["metrics"]
-    console.print(
-        f"    scored as published: most probable path {metrics['ade_1']:.2f}/{metrics['fde_1']:.2f} m, "
-        f"best of 6 {metrics['min_ade_6']:.2f}/{metrics['min_fde_6']:.2f} m"
-    )
 
-    console.print("live 2/2: a cyclist drifts into the lane: the planner with predictions, and without")
-    made = drift_scene()
-    write_log(made.scene, out / "drift.mcap", overwrite=True)
-    live(out / "drift.mcap", model, out / "drift_live.mcap", tuple(PLANNERS))
-    told, blind = (_drive(out / "drift_live.mcap", name) for name in PLANNERS)
-    seen = Yielding.of(made, told, blind, _predictions(out / "drift_live.mcap"))
+    console.print("[bold]live[/]: the cyclist cuts in: the planner with predictions, and without")
+    scene = CutIn.of(shown.cut_in, YieldConfig().half_width_m)
+    live(out / "cyclist_cut_in" / "tracks.mcap", out / "cut_in.mcap", tuple(PLANNERS), scene.ego_path)
+    told, blind = (_drive(out / "cut_in.mcap", name) for name in PLANNERS)
+    seen = Yielding.of(scene, told, blind, _predictions(out / "cut_in.mcap"))
     console.print(f"    {seen.summary}")
-    draw_yielding(seen, out / "yield.png")
-    for name in ("live.mcap", "drift_live.mcap", "yield.png"):
-        console.print(f"    {out / name}")
+    draw_yielding(seen, out / "cut_in.png")
+    console.print(summary(shown, seen.gained_s))
+    console.print(
+        "  ".join(str(out / name) for name in ("report.html", "cut_in.png", "junction.gif", "live.mcap"))
+    )
 
 
 def _predictions(log: Path) -> list[Prediction]:

@@ -79,6 +79,7 @@ class Health:
         self._objects = UNKNOWN
         self._age_s = math.nan
         self._rejected: Counter[str] = Counter()
+        self._failed_calls = 0  # of the model that a report has told of
         self._in_time_ns: int | None = None  # the last callback in time; the first one before there is any
         self._sustained_ms: float | None = None  # for how long none was, by the last callback, if too long
         self._begin()
@@ -123,8 +124,9 @@ class Health:
         callback has been in time for consecutive_tolerance_ms or longer, at a callback since the last
         report, or at the last one if there was none since. The time runs from callback to callback, the
         last in time or else the first one of all being its start. WARN: since the last report a callback took
-        longer than tolerance_ms (at the tolerance it is in time) or a frame was rejected; or degraded, if
-        not empty, says why the node is not as it should be. Both tolerances are as in Autoware's nodes.
+        longer than tolerance_ms (at the tolerance it is in time), a frame was rejected or a call of the model
+        failed; or degraded, if not empty, says why the node is not as it should be. Both tolerances are as in
+        Autoware's nodes.
 
         counts, tracks: of the predictor, and how many it remembers; about: what else is to be told.
         """
@@ -134,6 +136,11 @@ class Health:
         ]
         if self._new_rejected:
             faults.append((Level.WARN, f"{self._new_rejected} rejected, the last: {self._last_reason}"))
+        failed_calls = counts.failed_calls - self._failed_calls
+        if failed_calls:
+            words = f"{failed_calls} calls of the model failed, the last: {counts.last_failure}"
+            faults.append((Level.WARN, words))
+        self._failed_calls = counts.failed_calls
         if degraded:
             faults.append((Level.WARN, f"degraded: {degraded}"))
         values = {
@@ -146,6 +153,7 @@ class Health:
             **{f"frames rejected: {reason}": str(count) for reason, count in self._rejected.items()},
             "resets": str(counts.resets),
             "late frames": str(counts.late_frames),
+            "calls of the model failed": str(counts.failed_calls),
             **{
                 f"answers by {source.name.lower()}": str(counts.answers[source])
                 for source in Source

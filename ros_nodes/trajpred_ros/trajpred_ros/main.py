@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -60,22 +61,28 @@ def _run(module: str, name: str, topics: dict[str, str] | None = None) -> int:
     except TrajpredError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while things are still being imported
+        return 128 + signal.SIGINT
 
 
 def _spin(kind: Any, topics: dict[str, str]) -> int:
     import rclpy
-    from rclpy.exceptions import ROSInterruptException
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from trajpred_ros.interrupt import interrupted
 
     # The first rule that fits a name wins, so the user's own come first.
     rules = [word for name, topic in topics.items() for word in ("-r", f"{name}:={topic}")]
-    rclpy.init(args=[*sys.argv, *(["--ros-args", *rules] if rules else [])])
+    arguments = [*sys.argv, *(["--ros-args", *rules] if rules else [])]
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     executor, node = SingleThreadedExecutor(), None
     try:
-        node = kind()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
+        with interrupted() as stop:
+            node = kind()
+            executor.add_node(node)
+            executor.spin_until_future_complete(stop)
+    except ExternalShutdownException:
         pass
     finally:
         executor.shutdown()

@@ -20,9 +20,9 @@ from std_msgs.msg import String
 from trajpred.cdr import read_predicted
 from trajpred.config import NS_PER_S
 from trajpred.errors import InputError
-from trajpred.geometry import yaw_from_quaternion
+from trajpred_ros.odometry import ego_state
 from trajpred_ros.parameters import Parameter, declare
-from trajpred_ros.yielding import Decision, Ego, EgoPath, YieldConfig, decide
+from trajpred_ros.yielding import Caution, Decision, Ego, EgoPath, YieldConfig, decide
 
 PARAMETERS = (
     Parameter(
@@ -55,12 +55,19 @@ PARAMETERS = (
     ),
     Parameter("standstill_gap", 3.0, "Distance kept to who is ahead, m.", low=0.0, high=50.0),
     Parameter("time_margin", 1.0, "Between the ego's rear and who crosses behind it, s.", low=0.0, high=10.0),
+    Parameter(
+        "clear_time",
+        0.5,
+        "A lower speed is kept until nobody has asked for it for so long, s: who is missed in one message is "
+        "still there.",
+        low=0.0,
+        high=10.0,
+    ),
     Parameter("horizon", 5.0, "Predictions beyond this are not looked at, s.", low=0.1, high=60.0),
     Parameter("use_predictions", True, "If false, only where objects are now counts."),
 )
 
 REORDER_NS = 300_000_000  # a message older than the last by at most this is late, by more a jump back
-STALE_NS = NS_PER_S  # odometry that is this far from the objects' time says nothing about now
 
 
 class SimulatedEgo:
@@ -97,6 +104,7 @@ class YieldPlanner(Node):
         super().__init__("yield_planner", **options)
         self._values = declare(self, PARAMETERS, check=_fault_together)
         self._simulated = SimulatedEgo(self._values["ego_start"])
+        self._caution = Caution()
         self._odometry: Any = None
         self._rejected = 0
         newest = QoSProfile(depth=1)
@@ -118,7 +126,9 @@ class YieldPlanner(Node):
                 f"no answer to a message ({self._rejected} so far): {error}", throttle_duration_sec=5.0
             )
             return
-        decision = decide(predicted, path, ego, _config(self._values))
+        decided = decide(predicted, path, ego, _config(self._values))
+        clear_ns = round(self._values["clear_time"] * NS_PER_S)
+        decision = self._caution.after(decided, predicted.stamp_ns, clear_ns)
         self._simulated.target_mps = decision.target_speed_mps
         self._publish(predicted.stamp_ns, decision)
 
@@ -130,20 +140,9 @@ class YieldPlanner(Node):
             path = EgoPath(points) if len(points) > 1 else EgoPath.straight(points[0], 0.0)
             limits = values["cruise_speed"], values["acceleration"], values["max_deceleration"]
             return path, self._simulated.at(stamp_ns, *limits)
-        header, pose = self._odometry.header, self._odometry.pose.pose
-        if header.frame_id != frame_id:
-            raise InputError(f"the odometry is in frame {header.frame_id!r}, the objects are in {frame_id!r}")
-        age_ns = stamp_ns - header.stamp.sec * NS_PER_S - header.stamp.nanosec
-        if abs(age_ns) > STALE_NS:
-            raise InputError(f"the odometry is {age_ns / NS_PER_S:.1f} s older than the objects")
-        turn = pose.orientation
-        xy = (pose.position.x, pose.position.y)
-        yaw = float(yaw_from_quaternion((turn.x, turn.y, turn.z, turn.w)))
-        speed = self._odometry.twist.twist.linear.x
-        if not np.isfinite((*xy, yaw, speed)).all():
-            raise InputError("the odometry is not finite")
-        path = EgoPath(points) if len(points) > 1 else EgoPath.straight(xy, yaw)
-        return path, Ego(float(path.arc_of(xy)), max(speed, 0.0))
+        here = ego_state(self._odometry, stamp_ns, frame_id)
+        path = EgoPath(points) if len(points) > 1 else EgoPath.straight(here.xy, here.yaw)
+        return path, Ego(float(path.arc_of(here.xy)), max(here.forward_mps, 0.0))
 
     def _publish(self, stamp_ns: int, decision: Decision) -> None:
         twist = TwistStamped()

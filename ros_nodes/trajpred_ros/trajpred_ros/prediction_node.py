@@ -6,6 +6,7 @@ import gc
 import re
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
@@ -14,6 +15,8 @@ from typing import Any, get_args
 import numpy as np
 from autoware_perception_msgs.msg import PredictedObjects, TrackedObjects
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -21,16 +24,18 @@ from std_msgs.msg import Float64
 from visualization_msgs.msg import MarkerArray
 
 from trajpred.baselines import BaselineName
+from trajpred.budget import TimeBudget
 from trajpred.cdr import read_predicted
-from trajpred.config import NS_PER_S, HorizonConfig, OutputConfig, PredictorConfig
+from trajpred.config import DEFAULT_MODEL, NS_PER_S, HorizonConfig, OutputConfig, PredictorConfig
 from trajpred.errors import ArtefactError, InputError
 from trajpred.memory import keep_freed_memory
 from trajpred.messages import decode_tracked, encode_predicted, encode_tracked, frame_of, steps_by_label
-from trajpred.predictor import Predictor
+from trajpred.predictor import Ego, Predictor
 from trajpred.runtime import OnnxModel, Provider
 from trajpred.types import Label, Source, TrackFrame, ids_from_int
 from trajpred_ros.diagnostics import Health, Stages, diagnostic_array
 from trajpred_ros.markers import markers
+from trajpred_ros.odometry import ego_state
 from trajpred_ros.parameters import Parameter, declare
 from trajpred_ros.transforms import Transforms
 
@@ -40,8 +45,9 @@ WARM_UP_OBJECTS = (1, 64, 256)
 PARAMETERS = (
     Parameter(
         "model",
-        "",
-        f"Path of an artefact made by `trajpred export`, or a baseline: {', '.join(BASELINES)}.",
+        DEFAULT_MODEL,
+        f"{DEFAULT_MODEL}: the model in the box. Else the path of an artefact made by `trajpred export`, "
+        f"or a baseline: {', '.join(BASELINES)}.",
         when="configure",
     ),
     Parameter(
@@ -116,6 +122,15 @@ PARAMETERS = (
         when="configure",
     ),
     Parameter(
+        "time_budget_ms",
+        0.0,
+        "What a callback may take: the model answers as many objects as fit, first those that are near the "
+        "ego or come nearer (~/input/odometry; without it, near the middle); the others get the baseline. "
+        "0: no limit.",
+        low=0.0,
+        high=1e5,
+    ),
+    Parameter(
         "processing_time_tolerance_ms", 100.0, "A callback that takes longer is a warning.", low=0.0, high=1e5
     ),
     Parameter(
@@ -157,6 +172,7 @@ class PredictionNode(LifecycleNode):
         config = _predictor_config(self._values)
         try:
             model, self._degraded = self._load(config), ""
+            self._warm_up(Predictor(model, config))  # on a GPU, a model may fail only here
         except ArtefactError as error:
             if not self._values["allow_degraded"]:
                 self.get_logger().error(f"not configured (allow_degraded is false): {error}")
@@ -166,44 +182,76 @@ class PredictionNode(LifecycleNode):
         baseline = self._values["model"] if self._values["model"] in BASELINES else config.baseline
         config = replace(config, baseline=baseline)
         without_model = Source.NO_MODEL if self._degraded else Source.BASELINE
-        self._warm_up(Predictor(model, config))
         self._predictor = Predictor(model, config, without_model=without_model)
         self._about = {"model": self._values["model"], **_about(model, config)}
         if model is not None:
             self.get_logger().info(f"model {self._values['model']} runs on {model.provider}")
         self._health = Health()
+        self._budget = TimeBudget()
+        self._odometry: Odometry | None = None
         self._transforms: Transforms | None = None  # listens to /tf, so it is made only where it is needed
-        newest = QoSProfile(depth=1)
-        self._objects = self.create_lifecycle_publisher(PredictedObjects, "~/output/objects", newest)
-        self._markers = self.create_lifecycle_publisher(MarkerArray, "~/debug/markers", newest)
-        self._time = self.create_lifecycle_publisher(Float64, "~/debug/processing_time_ms", newest)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = self.create_timer(1.0, self._diagnose, clock=self._steady)
+        try:
+            self._offer()
+        except RCLError as error:  # as security says that it may not
+            self.get_logger().error(f"not configured: {error}")
+            self._predictor = None
+            return TransitionCallbackReturn.FAILURE
         # What is there now stays: the garbage collector need not look at it in the middle of a callback.
         gc.collect()
         gc.freeze()
         return TransitionCallbackReturn.SUCCESS
 
+    def _offer(self) -> None:
+        """Announce all outputs, or none; raises RCLError."""
+        newest = QoSProfile(depth=1)
+        with ExitStack() as outputs:
+
+            def offer(kind: type, topic: str) -> Any:
+                publisher = self.create_lifecycle_publisher(kind, topic, newest)
+                outputs.callback(self.destroy_lifecycle_publisher, publisher)
+                return publisher
+
+            self._objects = offer(PredictedObjects, "~/output/objects")
+            self._markers = offer(MarkerArray, "~/debug/markers")
+            self._time = offer(Float64, "~/debug/processing_time_ms")
+            self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+            outputs.callback(self.destroy_publisher, self._diagnostics)
+            self._timer = self.create_timer(1.0, self._diagnose, clock=self._steady)
+            outputs.callback(self.destroy_timer, self._timer)
+            self._outputs = outputs.pop_all()
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to answer."""
         done = super().on_activate(state)
+        try:
+            self._subscribe()
+        except RCLError as error:
+            self.get_logger().error(f"not activated: {error}")
+            return TransitionCallbackReturn.FAILURE
+        return done
+
+    def _subscribe(self) -> None:
+        """To all inputs, or none; raises RCLError."""
         reliability = (
             ReliabilityPolicy.RELIABLE
             if self._values["input_reliability"] == "reliable"
             else ReliabilityPolicy.BEST_EFFORT
         )
-        self._subscription = self.create_subscription(
-            TrackedObjects,
-            "~/input/objects",
-            self._on_objects,
-            QoSProfile(depth=1, reliability=reliability),
-            raw=True,
-        )
-        return done
+        with ExitStack() as inputs:
+            newest = QoSProfile(depth=1, reliability=reliability)
+            objects = self.create_subscription(
+                TrackedObjects, "~/input/objects", self._on_objects, newest, raw=True
+            )
+            inputs.callback(self.destroy_subscription, objects)
+            odometry = self.create_subscription(
+                Odometry, "~/input/odometry", self._on_odometry, QoSProfile(depth=1)
+            )
+            inputs.callback(self.destroy_subscription, odometry)
+            self._inputs = inputs.pop_all()
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; what is remembered would be old by the time it goes on."""
-        self.destroy_subscription(self._subscription)
+        self._inputs.close()
         assert self._predictor is not None
         self._predictor.reset()
         return super().on_deactivate(state)
@@ -217,15 +265,12 @@ class PredictionNode(LifecycleNode):
         """Let go of everything, from any state."""
         if self._predictor is not None:
             if state.label == "active":
-                self.destroy_subscription(self._subscription)
+                self._inputs.close()
             self._release()
         return super().on_shutdown(state)
 
     def _release(self) -> None:
-        self.destroy_timer(self._timer)
-        for publisher in (self._objects, self._markers, self._time):
-            self.destroy_lifecycle_publisher(publisher)
-        self.destroy_publisher(self._diagnostics)
+        self._outputs.close()
         if self._transforms is not None:
             self._transforms.close()
         self._predictor = None
@@ -235,9 +280,9 @@ class PredictionNode(LifecycleNode):
         name = self._values["model"]
         if name in BASELINES:
             return None
-        if not name:
-            raise ArtefactError("no model: set the parameter `model` to an artefact of `trajpred export`")
-        return OnnxModel.load(name, threads=config.threads, provider=self._values["provider"])
+        return OnnxModel.load(
+            name or DEFAULT_MODEL, threads=config.threads, provider=self._values["provider"]
+        )
 
     def _warm_up(self, predictor: Predictor) -> None:
         """Take the way of a message a few times, so that the first one is not slow."""
@@ -271,7 +316,9 @@ class PredictionNode(LifecycleNode):
                 if why is not None:
                     self._warn(f"objects stay in frame {tracked.frame_id!r}, not {target!r}: {why}")
             decoded = time.perf_counter_ns()
-            prediction = self._predictor.step(frame)
+            most = self._budget.most(len(frame), self._values["time_budget_ms"])
+            ego = self._ego(frame) if most is not None else None
+            prediction = self._predictor.step(frame, most, ego)
             stepped = time.perf_counter_ns()
             answer = encode_predicted(tracked, prediction, self._output())
         except InputError as error:
@@ -285,11 +332,26 @@ class PredictionNode(LifecycleNode):
         marks = (begun, decoded, stepped, encoded, published)
         stages = Stages(*((b - a) / 1e6 for a, b in pairwise(marks)))
         self.account(frame, stages)
+        answered = int(np.count_nonzero(prediction.source == Source.MODEL))
+        self._budget.took(len(frame), answered, stages.total)
         self._time.publish(Float64(data=stages.total))
         if self._markers.get_subscription_count():
             reset = self._predictor.counts.resets > resets
             lifetime_s = self._values["marker_lifetime"]
             self._markers.publish(markers(read_predicted(answer), lifetime_s, delete_all=reset))
+
+    def _on_odometry(self, odometry: Odometry) -> None:
+        self._odometry = odometry
+
+    def _ego(self, frame: TrackFrame) -> Ego | None:
+        if self._odometry is None:
+            return None
+        try:
+            state = ego_state(self._odometry, frame.stamp_ns, frame.frame_id)
+        except InputError as error:
+            self._warn(f"who is urgent is judged without the ego: {error}")
+            return None
+        return Ego(state.xy, state.velocity)
 
     def account(self, frame: TrackFrame, stages: Stages) -> None:
         """Note that a frame was answered, and how long each stage took."""

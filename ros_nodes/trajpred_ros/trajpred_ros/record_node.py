@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rclpy.qos import QoSProfile
 
 from trajpred.bags import LogWriter
 from trajpred.errors import InputError
+from trajpred_ros.message_types import message_type
 from trajpred_ros.parameters import Parameter, declare
 
 PARAMETERS = (
@@ -45,12 +45,15 @@ class RecordNode(Node):
         """Subscribe to the topics that have appeared."""
         for topic, types in self.get_topic_names_and_types():
             if topic in self._wanted and self.count_publishers(topic):
-                package, _, name = types[0].split("/")
-                kind = getattr(import_module(f"{package}.msg"), name)
+                self._wanted.discard(topic)
+                try:
+                    kind = message_type(types[0])
+                except InputError as error:
+                    self.get_logger().error(f"not recorded: {topic}: {error}")
+                    continue
                 self._log.add_topic(topic, types[0])
                 keep = partial(self._keep, topic)
                 self.create_subscription(kind, topic, keep, QoSProfile(depth=1000), raw=True)
-                self._wanted.discard(topic)
                 self.get_logger().info(f"recording {topic}")
         if not self._wanted:
             self._look.cancel()

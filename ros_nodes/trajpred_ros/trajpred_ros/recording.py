@@ -10,9 +10,9 @@ from pathlib import Path
 from threading import Condition, Thread
 
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import Reader
 
 from trajpred.bags import DAMAGE, check_log, damaged
+from trajpred.bounded import LogReader
 from trajpred.errors import InputError
 from trajpred_ros.player import Message
 
@@ -37,7 +37,7 @@ class Recording:
         self.path = path
         check_log(path)
         with self._understood(""):
-            self._reader = Reader(path)
+            self._reader = LogReader(path)
             self._reader.open()
             if not self._reader.message_count:
                 raise InputError(f"{path}: the log holds no message")

@@ -6,14 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, Literal
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
-from rclpy.exceptions import NoTypeSupportImportedException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
@@ -25,6 +23,7 @@ from rosgraph_msgs.msg import Clock
 from trajpred.config import NS_PER_S
 from trajpred.errors import InputError
 from trajpred.messages import PREDICTED, TRACKED
+from trajpred_ros.message_types import message_type
 from trajpred_ros.parameters import Parameter, declare
 from trajpred_ros.player import Due, Message, Player
 from trajpred_ros.recording import ReadAhead, Recording, Topic
@@ -309,6 +308,8 @@ class ReplayNode(Node):
         except Exception as error:
             if self.context.ok():
                 self._fault = error
+            else:  # a publisher is gone with its context: no fault, but said
+                get_logger("replay").info(f"the shutdown came while sending: {error}")
         finally:
             self._tell_what_was_played()
             if self.context.ok():
@@ -439,17 +440,6 @@ class ReplayNode(Node):
             raise self._fault
         if self._values["exit_at_end"]:
             self.context.try_shutdown()
-
-
-def message_type(name: str) -> Any:
-    """The class of `package/msg/Name`. Raises InputError where that is not installed."""
-    package, _, kind = name.replace("/msg/", "/").partition("/")
-    try:
-        found = getattr(import_module(f"{package}.msg"), kind)
-        found.__class__.__import_type_support__()
-    except (ImportError, AttributeError, TypeError, NoTypeSupportImportedException) as error:
-        raise InputError(f"the message type {name} is not installed ({error})") from None
-    return found
 
 
 def offered(topic: Topic, *, in_bulk: bool = False) -> QoSProfile:

@@ -1,4 +1,4 @@
-"""What a planner made of a cyclist that drifts into its lane, with predictions and without, as a picture."""
+"""What a planner made of a cyclist who cuts in, with predictions and without, as a picture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
-from data_tools.drift_scene import CYCLIST, EGO_SPEED_MPS, LANE_WIDTH_M, LANE_Y_M, SIZE_M, DriftScene
+from data_tools.simulate.record import Recording
+from data_tools.simulate.world import EGO_PATH
 from trajpred.config import NS_PER_S
+from trajpred.errors import InputError
 from trajpred.figures import (
     BLACK,
     BLUE,
     GREY,
     PAGE_WIDTH_IN,
-    PALE,
     SKY,
     SMALL_PT,
     VERMILLION,
@@ -26,10 +28,63 @@ from trajpred.figures import (
     save,
     style,
 )
-from trajpred.types import Float, Label, Prediction
+from trajpred.looks import draw_lanes
+from trajpred.types import Float, Ids, Label, Prediction, Scene
 from trajpred_ros.yielding import YieldConfig
 
 CAR_M = (4.8, 1.9)  # of the ego, as drawn
+CRUISE_MPS = 10.0
+FINE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutIn:
+    """The cyclist who first comes into the corridor of a car, which drives along a line from stamp 0 on.
+
+    ego_path (P, 2) m. time_s (G,), xy (G, 2) m, yaw (G,) rad: the cyclist as it really was; size_m its length
+    and width; enters_s: when its footprint first touches the corridor. track_ids: what the tracker called it.
+    """
+
+    recording: Recording
+    ego_path: Float
+    time_s: Float
+    xy: Float
+    yaw: Float
+    size_m: tuple[float, float]
+    enters_s: float
+    track_ids: Ids
+
+    @classmethod
+    def of(cls, recording: Recording, half_width_m: float) -> CutIn:
+        """Raises InputError where there is no line for the car, or no cyclist comes into its corridor."""
+        lines = [line.points for line in recording.lanes.lines if line.kind == EGO_PATH]
+        truth = recording.truth.scene
+        found = [
+            _ridden(truth, one, lines[0], half_width_m)
+            for one in np.unique(truth.ids[truth.label == Label.BICYCLE])
+            if lines
+        ]
+        entering = [ridden for ridden in found if np.isfinite(ridden[0])]
+        if not entering:
+            raise InputError(f"{truth.name}: no cyclist comes into the lane of a car")
+        enters_s, one, time_s, xy, yaw, size_m = min(entering, key=lambda ridden: ridden[0])
+        track_ids = np.unique(recording.tracks.ids[recording.truth.ids == one])
+        return cls(recording, lines[0], time_s, xy, yaw, size_m, enters_s, track_ids)
+
+
+def _ridden(truth: Scene, one: bytes, lane: Float, half_width_m: float) -> tuple[Any, ...]:
+    """When a cyclist who was outside enters the corridor (inf: never), its id, and its way on a fine grid."""
+    rows = np.flatnonzero(truth.ids == one)
+    begin, end = truth.stamp_ns[rows[[0, -1]]] / NS_PER_S
+    time_s = np.arange(begin, end, FINE_S)
+    columns = (truth.xy[rows, 0], truth.xy[rows, 1], np.unwrap(truth.yaw[rows]))
+    x, y, yaw = (np.interp(time_s, truth.stamp_ns[rows] / NS_PER_S, column) for column in columns)
+    xy = np.stack([x, y], axis=1)
+    length, width = truth.size[rows[0], :2].tolist()
+    boxes = shapely.polygons([_box(at, way, (length, width)) for at, way in zip(xy, yaw, strict=True)])
+    inside = shapely.distance(boxes, shapely.LineString(lane)) <= half_width_m
+    comes = inside.any() and not inside[0]
+    return time_s[inside.argmax()] if comes else np.inf, one, time_s, xy, yaw, (length, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,34 +97,36 @@ class Drive:
     @property
     def yields_s(self) -> float:
         """When it first asks for less than it drives."""
-        return float(self.time_s[np.argmax(self.target_mps < EGO_SPEED_MPS - 1e-6)])
+        return float(self.time_s[np.argmax(self.target_mps < CRUISE_MPS - 1e-6)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Yielding:
     """One scene: who drove how, and what was predicted of the cyclist when the told planner yielded."""
 
-    scene: DriftScene
+    scene: CutIn
     told: Drive
     blind: Drive
-    enters_s: float
     prediction: Prediction
 
     @classmethod
-    def of(cls, scene: DriftScene, told: Drive, blind: Drive, predictions: Sequence[Prediction]) -> Yielding:
+    def of(cls, scene: CutIn, told: Drive, blind: Drive, predictions: Sequence[Prediction]) -> Yielding:
         """From what the nodes published."""
         moment = next(p for p in predictions if p.stamp_ns >= round(told.yields_s * NS_PER_S))
-        enters_s = scene.enters_ns(YieldConfig().half_width_m) / NS_PER_S
-        return cls(scene, told, blind, enters_s, moment.take(moment.ids == CYCLIST))
+        return cls(scene, told, blind, moment.take(np.isin(moment.ids, scene.track_ids)))
+
+    @property
+    def gained_s(self) -> float:
+        """How much earlier the planner yields that is told."""
+        return self.blind.yields_s - self.told.yields_s
 
     @property
     def summary(self) -> str:
         """One line."""
-        earlier_s = self.blind.yields_s - self.told.yields_s
         return (
-            f"the cyclist enters the car's corridor at {self.enters_s:.1f} s; with predictions the car "
+            f"the cyclist enters the car's corridor at {self.scene.enters_s:.1f} s; with predictions the car "
             f"yields at {self.told.yields_s:.1f} s, without at {self.blind.yields_s:.1f} s: "
-            f"{earlier_s:.1f} s earlier"
+            f"{self.gained_s:.1f} s earlier"
         )
 
 
@@ -87,32 +144,30 @@ def draw_yielding(seen: Yielding, out: Path) -> None:
 def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
     from matplotlib.patches import Polygon
 
-    moment_s = seen.prediction.stamp_ns / NS_PER_S
-    ego_x = EGO_SPEED_MPS * moment_s
-    cyclist = seen.prediction.xy[0]
+    scene, moment_s = seen.scene, seen.prediction.stamp_ns / NS_PER_S
+    cyclist, lane = seen.prediction.xy[0], scene.ego_path
     style(axes, "x [m]", "y [m]", f"The street at {moment_s:.1f} s, when the car with predictions yields")
-    half = YieldConfig().half_width_m
-    axes.axhspan(LANE_Y_M - half, LANE_Y_M + half, color=SKY, alpha=0.15, linewidth=0)
-    for edge in (-LANE_WIDTH_M, 0.0, LANE_WIDTH_M):
-        axes.axhline(edge, color=PALE, linewidth=1.0, linestyle="--" if edge == 0 else "-")
-    stamp_s = seen.scene.stamp_ns / NS_PER_S
-    past = seen.scene.cyclist_xy[stamp_s <= moment_s]
-    later = seen.scene.cyclist_xy[(stamp_s > moment_s) & (stamp_s <= moment_s + seen.prediction.offset_s[-1])]
+    draw_lanes(axes, scene.recording.lanes)
+    corridor = shapely.LineString(lane).buffer(YieldConfig().half_width_m, cap_style="flat")
+    axes.add_patch(Polygon(np.array(corridor.exterior.coords), color=SKY, alpha=0.2, linewidth=0))
+    until_s = moment_s + seen.prediction.offset_s[-1]
+    past = scene.xy[scene.time_s <= moment_s]
+    later = scene.xy[(scene.time_s > moment_s) & (scene.time_s <= until_s)]
     (before,) = axes.plot(*past.T, color=BLACK, linewidth=1.2)
     (after,) = axes.plot(*later.T, color=VERMILLION, linewidth=1.2, linestyle=":", zorder=5)
     paths = None
     for path, share in zip(seen.prediction.paths[0], seen.prediction.probability[0], strict=True):
         points = np.concatenate([cyclist[None], path])
         (paths,) = axes.plot(*points.T, color=BLUE, linewidth=0.8 + 2.5 * share, alpha=0.35 + 0.65 * share)
-    length, width, _ = SIZE_M[Label.BICYCLE]
-    box = _box(cyclist, float(seen.prediction.heading[0]), (length, width))
+    box = _box(cyclist, float(seen.prediction.heading[0]), scene.size_m)
     axes.add_patch(Polygon(box, closed=True, facecolor=BLACK))
-    axes.add_patch(Polygon(_box(np.array([ego_x, LANE_Y_M]), 0.0, CAR_M), closed=True, facecolor=GREY))
+    ego = shapely.LineString(lane).interpolate(CRUISE_MPS * moment_s)
+    axes.add_patch(Polygon(_box(np.array([ego.x, ego.y]), 0.0, CAR_M), closed=True, facecolor=GREY))
     inside = {"ha": "center", "va": "center", "color": "white", "fontsize": SMALL_PT}
-    axes.text(ego_x, LANE_Y_M, "the car", **inside)
+    axes.text(ego.x, ego.y, "the car", **inside)
     axes.set_aspect("equal")
-    axes.set_xlim(ego_x - 6.0, cyclist[0] + 24.0)
-    axes.set_ylim(-7.0, 2.5)
+    axes.set_xlim(ego.x - 6.0, cyclist[0] + 26.0)
+    axes.set_ylim(lane[0, 1] - 5.5, lane[0, 1] + 4.5)
     return {
         "cyclist so far": before,
         "its predicted paths": paths,
@@ -125,9 +180,11 @@ def _draw_speeds(axes: Any, seen: Yielding) -> None:
     for drive, colour, name in ((seen.told, BLUE, "with predictions"), (seen.blind, GREY, "without")):
         axes.plot(drive.time_s, drive.target_mps, color=colour, linewidth=1.5, label=name)
         axes.axvline(drive.yields_s, color=colour, linewidth=0.8, linestyle=":")
-    axes.axvline(seen.enters_s, color=VERMILLION, linewidth=1.0, label="the cyclist enters the corridor")
+    axes.axvline(
+        seen.scene.enters_s, color=VERMILLION, linewidth=1.0, label="the cyclist enters the corridor"
+    )
     axes.set_xlim(max(0.0, seen.told.yields_s - 2.0), seen.blind.yields_s + 4.0)
-    axes.set_ylim(0.0, EGO_SPEED_MPS + 1.0)
+    axes.set_ylim(0.0, CRUISE_MPS + 1.0)
     axes.legend(fontsize=SMALL_PT, frameon=False, loc="lower left")
 
 

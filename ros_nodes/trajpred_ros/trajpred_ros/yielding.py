@@ -14,7 +14,7 @@ speed is the target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +112,8 @@ class Decision:
     """The target speed, m/s, and for whom: nobody (who is empty), or an object that lowers it.
 
     row: the object's; likelihood: the sum of its modes that conflict; the mode that decides enters the
-    corridor after entry_s, ahead_m in front of the ego, at along_mps along its path.
+    corridor after entry_s, ahead_m in front of the ego, at along_mps along its path. since_s: how long ago
+    that was so.
     """
 
     target_speed_mps: float
@@ -122,18 +123,40 @@ class Decision:
     entry_s: float = 0.0
     ahead_m: float = 0.0
     along_mps: float = 0.0
+    since_s: float = 0.0
 
     @property
     def reason(self) -> str:
         """One line to read."""
         if not self.who:
             return "clear"
+        since = f", {self.since_s:.1f} s ago" if self.since_s else ""
         if self.entry_s == 0:
-            return f"yield to {self.who}: in the corridor now, {self.ahead_m:.0f} m ahead"
+            return f"yield to {self.who}: in the corridor now, {self.ahead_m:.0f} m ahead{since}"
         return (
             f"yield to {self.who}: {self.likelihood:.2f} likely in the corridor in {self.entry_s:.1f} s, "
-            f"{self.ahead_m:.0f} m ahead"
+            f"{self.ahead_m:.0f} m ahead{since}"
         )
+
+
+class Caution:
+    """Keeps to the lowest speed of the last moments: who is missed in one message is still there."""
+
+    def __init__(self) -> None:
+        self._lately: list[tuple[int, Decision]] = []
+
+    def after(self, decision: Decision, stamp_ns: int, clear_ns: int) -> Decision:
+        """The decision, or an earlier one for a lower speed, at most clear_ns ago.
+
+        A stamp that comes again replaces what was decided for it; one before all of the last moments is a
+        jump back in time: nothing is kept.
+        """
+        if self._lately and stamp_ns < self._lately[0][0]:
+            self._lately.clear()
+        kept = [(t, what) for t, what in self._lately if t != stamp_ns and stamp_ns - t < clear_ns]
+        self._lately = [*kept, (stamp_ns, decision)]
+        when, lowest = min(self._lately, key=lambda pair: (pair[1].target_speed_mps, -pair[0]))
+        return replace(lowest, since_s=max(stamp_ns - when, 0) / NS_PER_S)
 
 
 def decide(predicted: PredictedObjects, path: EgoPath, ego: Ego, config: YieldConfig) -> Decision:

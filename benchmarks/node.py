@@ -6,8 +6,6 @@ Each node is a process of its own on one core and gets tracked objects over DDS 
 message when the last is answered. Where the core is shared with other machines, so are its times: trajpred's
 node is measured in several rounds, a fixed loop between its messages tells how much of the core it had, and
 the figures are those of the round in which that loop ran fastest. All rounds are in the file.
-Without --model, an untrained one is made: 6 paths of 21 poses, the default network; weights do not matter to
-the time.
 """
 
 from __future__ import annotations
@@ -25,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rounds import calmest, loop_times, quantiles
 
-from data_tools.demo_scene import demo_scene
-from trajpred.config import ModelConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.config import DEFAULT_MODEL, PredictorConfig
 from trajpred.messages import encode_tracked
 from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel
@@ -35,21 +33,8 @@ from trajpred.types import Label, TrackFrame, ids_from_int
 
 TOPICS = ("/bench/input", "/bench/output")
 WARM_UP, SETTLE_S = 20, 1.0
-LOOPS, MESSAGES_BETWEEN_LOOPS = 5, 20
+MESSAGES_BETWEEN_LOOPS = 20
 STAGES = ("decode_ms", "step_ms", "encode_ms", "publish_ms")
-
-
-def untrained(folder: Path) -> Path:
-    """An artefact of the default network with 6 modes and 20 steps of 0.5 s, trained for one short epoch."""
-    from trajpred.learn.export import export
-    from trajpred.learn.train import fit
-    from trajpred.windows import cut
-
-    protocol = Protocol(step_ns=500_000_000, observe=4, predict=20)
-    windows = cut((demo_scene(seconds=60.0, seed=0),), protocol)
-    fit("demo street", windows, windows, ModelConfig(modes=6), TrainingConfig(epochs=1), folder / "run")
-    export(folder / "run", folder / "model.onnx")
-    return folder / "model.onnx"
 
 
 def crowd(count: int, ticks: int) -> list[bytes]:
@@ -78,20 +63,7 @@ def crowd(count: int, ticks: int) -> list[bytes]:
     ]
 
 
-def loop_times(core: int) -> list[float]:
-    """Times, ms, of a fixed loop on a core: they grow when other machines want the core too."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    times = []
-    for _ in range(LOOPS):
-        begun = time.perf_counter()
-        sum(range(50_000))
-        times.append(1e3 * (time.perf_counter() - begun))
-    os.sched_setaffinity(0, before)
-    return times
-
-
-def serve(kind: str, model: Path, core: int, results: Path) -> None:
+def serve(kind: str, model: str, core: int, results: Path) -> None:
     """One node on one core until it is interrupted; then its times, one row of stages a callback."""
     os.sched_setaffinity(0, {core})
     import rclpy
@@ -120,7 +92,7 @@ def serve(kind: str, model: Path, core: int, results: Path) -> None:
     results.write_text(json.dumps(rows))
 
 
-def measure(kind: str, model: Path, count: int, ticks: int, core: int, folder: Path) -> dict[str, Any]:
+def measure(kind: str, model: str, count: int, ticks: int, core: int, folder: Path) -> dict[str, Any]:
     """Times of a node, ms, over `ticks` messages of `count` objects, and those of a fixed loop in between."""
     import rclpy
     from autoware_perception_msgs.msg import PredictedObjects, TrackedObjects
@@ -156,10 +128,6 @@ def measure(kind: str, model: Path, count: int, ticks: int, core: int, folder: P
     stages = np.array(json.loads(results.read_text()))[WARM_UP:]
     total, outside = stages.sum(axis=1), stages.sum(axis=1) - stages[:, STAGES.index("step_ms")]
 
-    def quantiles(times: Any) -> dict[str, float]:
-        found = np.percentile(times, [0, 10, 50, 99])
-        return dict(zip(("min", "p10", "p50", "p99"), found.tolist(), strict=True))
-
     return {
         "loop_ms": float(np.median(loop)),
         "callback_ms": quantiles(total),
@@ -188,7 +156,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--objects", type=int, nargs="+", default=[10, 50, 200, 500])
-    parser.add_argument("--model", type=Path, help="an artefact; default: an untrained one is made")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="an artefact; default: the model in the box")
     parser.add_argument("--ticks", type=int, default=300, help="messages for trajpred's node")
     parser.add_argument("--rounds", type=int, default=5, help="of trajpred's node, at each number of objects")
     parser.add_argument("--plain-ticks", type=int, default=40, help="messages for the plain node")
@@ -198,7 +166,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.serve:
         kind, model, core, results = given.serve
-        serve(kind, Path(model), int(core), Path(results))
+        serve(kind, model, int(core), Path(results))
         return
 
     import rclpy
@@ -208,17 +176,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, domain_id() as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
         folder = Path(work)
-        model = given.model or untrained(folder)
-        info = OnnxModel.load(model).info
+        info = OnnxModel.load(given.model).info
         rclpy.init()
         rows = {}
         for count in given.objects:
             rounds = [
-                measure("trajpred", model, count, given.ticks, given.core, folder)
+                measure("trajpred", given.model, count, given.ticks, given.core, folder)
                 for _ in range(given.rounds)
             ]
-            ours = min(rounds, key=lambda one: one["loop_ms"])
-            plain = measure("plain", model, count, given.plain_ticks, given.core, folder)
+            ours = calmest(rounds)
+            plain = measure("plain", given.model, count, given.plain_ticks, given.core, folder)
             ratio = plain["outside_step_ms"]["p50"] / ours["outside_step_ms"]["p50"]
             rows[count] = {
                 "trajpred": ours,

@@ -3,17 +3,40 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types benchmark-accuracy clean
+.PHONY: demo test lint types benchmark-accuracy benchmark-latency benchmark-gpu fuzz audit clean
 
 demo: $(READY)
-	$(BIN)/trajpred demo --out demo
 	$(BIN)/python -m trajpred_ros.demo demo
 
+# The middleware has once crashed in a test's own process; what crashes is run again, and the summary says so.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running"
 
 benchmark-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py
+
+benchmark-latency: $(READY)
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/replay_speed.py
+
+# Needs an NVIDIA GPU, and onnxruntime for it: docs/performance.md, "On a GPU".
+benchmark-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
+
+# Each target for so long; options of libFuzzer in FUZZ_OPTIONS.
+FUZZ_SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -c 'import atheris' || $(BIN)/python -m pip install -q -c requirements.lock -e '.[fuzz]'
+	set -e; for target in tracked predicted mcap sqlite3 folder artefact description; do \
+		$(BIN)/python -m tests.fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) $(FUZZ_OPTIONS); done
+
+# Known faults of the locked versions, from osv.dev; fails where that cannot be reached. A version built for one machine
+# only (+cpu) is the same release.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --disable-pip-version-check -q pip-audit
+	grep -v '+cpu$$' requirements.lock > build/audit/requirements.txt
+	build/audit/bin/pip-audit -s osv --no-deps --disable-pip -r build/audit/requirements.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
     python benchmarks/accuracy.py --runs runs/accuracy --json benchmarks/results/accuracy.json
 
 Three seeds of every model (one of each universal model for a fold, and of the models without neighbours), two
-side by side, one core each. What is there is not done again, so it may be interrupted at any time.
+side by side, one core each. It may be interrupted at any time: a training goes on in its run folder, and a
+model whose results are in the JSON file, with the same settings, is not trained again, wherever that file
+came from.
 Checkpoints and calibration come from `val`; `test` is scored once for each model. The tables go into
 README.md and docs/accuracy.md, pictures of the first seed's models into docs/pictures.
 """
@@ -18,15 +20,17 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
+import yaml
 from accuracy_tables import write_tables
 
 from data_tools.catalog import FOLDS, open_data
@@ -78,6 +82,12 @@ class Task:
         config = ("--config", str(ROOT / "configs" / f"{self.config}.yaml"))
         return ["train", *config, *fold, *self.changes, "--training.seed", str(seed), "--out", str(out)]
 
+    def identity(self) -> dict[str, Any]:
+        """What makes a recorded result one of this task: the command but for the seed, and the settings."""
+        command = shlex.join(["trajpred", *self.words(Path("RUN"), 0)]).replace(f"{ROOT}/", "")
+        settings = yaml.safe_load((ROOT / "configs" / f"{self.config}.yaml").read_text())
+        return {"command": command, "settings": settings, "data": list(self.data)}
+
 
 def _eth_ucy(fold: str) -> tuple[str, ...]:
     return f"eth_ucy:{fold}:test", f"eth_ucy:{fold}:test:min2"
@@ -107,35 +117,63 @@ TASKS = (
 """The longest first, so that both cores end together."""
 
 
-def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int]) -> None:
-    """Train, export and score one model in a process of its own on a free core."""
+class Records:
+    """The results in a JSON file, in which each stands as soon as it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self._lock = Lock()
+
+    def has(self, task: Task, seed: int) -> bool:
+        """Whether this was measured with these settings."""
+        known = self.content.get("models", {}).get(task.name)
+        if known is None or any(known[key] != value for key, value in task.identity().items()):
+            return False
+        return seed in [row["seed"] for row in known["seeds"]]
+
+    def add(self, task: Task, row: dict[str, Any]) -> None:
+        """Of one seed; what was measured with other settings goes."""
+        with self._lock:
+            models = self.content.setdefault("models", {})
+            identity = task.identity()
+            known = models.get(task.name, {})
+            same = all(known.get(key) == value for key, value in identity.items())
+            rows = [r for r in known["seeds"] if r["seed"] != row["seed"]] if same else []
+            models[task.name] = {**identity, "seeds": sorted([*rows, row], key=lambda r: int(r["seed"]))}
+            self.put()
+
+    def put(self, **parts: Any) -> None:
+        """Write, with other parts beside the models."""
+        self.content.update(parts)
+        _write(self.path, self.content)
+
+
+def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], records: Records) -> None:
+    """Train, export and score one model in a process of its own on a free core; record it if on `test`."""
+    if split == "test" and records.has(task, seed):
+        return
     mine = core.get()
     begun = time.monotonic()
     folder = runs / f"{task.name}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "--runs", str(runs), "--split", split]
     try:
         with (folder / "log.txt").open("a") as log:
-            command = [
-                sys.executable,
-                __file__,
-                "--runs",
-                str(runs),
-                "--split",
-                split,
-                "--one",
-                task.name,
-                str(seed),
-                str(mine),
-            ]
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT)
+            of = ["--one", task.name, str(seed), str(mine)]
+            done = subprocess.run([*command, *of], stdout=log, stderr=subprocess.STDOUT)
         if done.returncode:
             raise SystemExit(f"{task.name}, seed {seed}: failed, see {folder / 'log.txt'}")
     finally:
         core.put(mine)
+    row = measured(task, seed, folder)
+    if split == "test":
+        records.add(task, row)
+        if (task.name, seed) == ("vru", 0):
+            draw(folder, ROOT / "docs" / "pictures")
     lines = [f"{task.name}, seed {seed}: {time.monotonic() - begun:.0f} s"]
-    for data in task.data:
-        found = _read(folder, data, "true")["metrics"]
-        lines.append(f"  {data}: " + ", ".join(f"{name} {found[name]:.3f}" for name in BRIEF))
+    for data, found in row["scores"].items():
+        lines.append(f"  {data}: " + ", ".join(f"{name} {found['metrics'][name]:.3f}" for name in BRIEF))
     print("\n".join(lines), flush=True)
 
 
@@ -236,28 +274,24 @@ def _write(out: Path, values: Any) -> None:
     draft.replace(out)
 
 
-def gathered(tasks: Iterable[Task], seeds: list[int], runs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of each task, by seed: training time, parameters, milliseconds and all scores."""
-    for task in tasks:
-        rows = []
-        for seed in task.seeds(seeds):
-            folder = runs / f"{task.name}_{seed}"
-            run = json.loads((folder / "run" / "run.json").read_text())
-            rows.append(
-                {
-                    "seed": seed,
-                    "training_s": run["seconds"],
-                    "val_score": run["score"],
-                    "calibration": run["calibration"],
-                    **json.loads((folder / "latency.json").read_text()),
-                    "scores": {d: _read(folder, d, "true") for d in task.data},
-                    "uncalibrated": {
-                        d: _read(folder, d, "false") for d in task.data if not d.endswith(":min2")
-                    },
-                }
-            )
-        command = shlex.join(["trajpred", *task.words(Path("RUN"), 0)]).replace(f"{ROOT}/", "")
-        yield task.name, {"command": command, "seeds": rows}
+def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
+    """Of one model: commit, training time, parameters, milliseconds and all scores."""
+    run = json.loads((folder / "run" / "run.json").read_text())
+    return {
+        "seed": seed,
+        "commit": _commit(),
+        "training_s": run["seconds"],
+        "val_score": run["score"],
+        "calibration": run["calibration"],
+        **json.loads((folder / "latency.json").read_text()),
+        "scores": {d: _read(folder, d, "true") for d in task.data},
+        "uncalibrated": {d: _read(folder, d, "false") for d in task.data if not d.endswith(":min2")},
+    }
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
 
 def _read(folder: Path, data: str, calibrated: str) -> dict[str, Any]:
@@ -290,14 +324,14 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"no such task: {', '.join(unknown)}; there are {', '.join(tasks)}")
 
-    begun = time.monotonic()
     chosen = [task for name, task in tasks.items() if name in given.only or not given.only]
     cores: SimpleQueue[int] = SimpleQueue()
     for core in sorted(os.sched_getaffinity(0))[: given.jobs]:
         cores.put(core)
+    records = Records(given.json)
     with ThreadPoolExecutor(given.jobs) as pool:
         jobs = [
-            pool.submit(partial(do, task, given.split, seed, given.runs, cores))
+            pool.submit(partial(do, task, given.split, seed, given.runs, cores, records))
             for seed in given.seeds
             for task in chosen
             if seed in task.seeds(given.seeds)
@@ -306,19 +340,11 @@ def main() -> None:
             job.result()
     if given.only or given.split != "test":
         return
+    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     data = dict.fromkeys(d for task in TASKS for d in task.data)
-    result = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "jobs": given.jobs,
-        "wall_s_of_this_call": time.monotonic() - begun,
-        "seeds": given.seeds,
-        "constant_velocity": {d: scores("cv", d) for d in data},
-        "models": dict(gathered(TASKS, given.seeds, given.runs)),
-    }
-    _write(given.json, result)
+    records.put(machine=machine, jobs=given.jobs, constant_velocity={d: scores("cv", d) for d in data})
     for page in (ROOT / "README.md", ROOT / "docs" / "accuracy.md"):
-        write_tables(result, page)
-    draw(given.runs / f"vru_{given.seeds[0]}", ROOT / "docs" / "pictures")
+        write_tables(records.content, page)
     print(given.json)
 
 

@@ -114,7 +114,7 @@ def history_table(history: Found) -> str:
     )
     header = [
         *("observations seen", f"streaming, ms ({history['agents']} agents)", "all encoded again, ms"),
-        *("of it the network", "times as long", "paths differ by, m"),
+        *("of it the network", "times as long", "paths differ by, m*"),
     ]
     return table(header, rows)
 

@@ -7,9 +7,9 @@ again with fresh ids and later stamps, as MCAP by the project's own writer. `tra
 the command that a user types, on one core, its start included and its memory watched from outside; then once
 more with constant velocity in the place of the network. The first `--read-minutes` of the same log are read
 into message objects with rosbags alone, on the same core, and replayed once more with a clock on each part,
-as many messages at once as replay takes. The core may be shared with other machines: the figures are those of
-the round in which a fixed loop before and after ran fastest, and processor time stands beside the clock's. An
-hour takes some 4 GB for the log and 30 GB for the answers; `--minutes` makes it shorter. The result fills
+as many messages at once as replay takes. The core may be shared with other machines: the figures are medians
+of the rounds, a ratio is taken within each round, and processor time stands beside the clock's. An hour takes
+some 4 GB for the log and 30 GB for the answers; `--minutes` makes it shorter. The result fills
 docs/performance.md.
 """
 
@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from pages import fill, table
 from rosbags.rosbag2 import Reader
-from rounds import calmest, loop_times, machine
+from rounds import machine
 from town import marked, town
 
 from data_tools.convert import TOPIC
@@ -93,7 +93,7 @@ def resident_mib(pid: int) -> tuple[float, float]:
 def timed_replay(log: Path, out: Path, model: str, core: int) -> dict[str, Any]:
     """The command from start to end: s by the clock and by the processor, and its memory."""
     command = [Path(sys.executable).parent / "trajpred", "replay", log, "--out", out, "--model", model]
-    before, loop = os.sched_getaffinity(0), loop_times(core)
+    before = os.sched_getaffinity(0)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     os.sched_setaffinity(0, {core})  # the child inherits it
     begun = time.perf_counter()
@@ -114,7 +114,6 @@ def timed_replay(log: Path, out: Path, model: str, core: int) -> dict[str, Any]:
     return {
         "wall_s": wall_s,
         "processor_s": later.ru_utime + later.ru_stime - used.ru_utime - used.ru_stime,
-        "loop_ms": float(np.median(loop + loop_times(core))),
         "peak_mib": peak,
         "mib_at": {f"{share:g}": memory[i][1] for share, i in zip(SHARES, at, strict=True)},
     }
@@ -124,15 +123,13 @@ def timed_read(log: Path, messages: int, core: int) -> dict[str, Any]:
     """So many messages into message objects, with rosbags alone."""
     before, store = os.sched_getaffinity(0), typestore()
     os.sched_setaffinity(0, {core})
-    loop = loop_times(core)
     used, begun = time.process_time(), time.perf_counter()
     with Reader(log) as reader:
         for connection, _, raw in islice(reader.messages(), messages):
             store.deserialize_cdr(raw, connection.msgtype)
     wall_s, processor_s = time.perf_counter() - begun, time.process_time() - used
-    loop += loop_times(core)
     os.sched_setaffinity(0, before)
-    return {"wall_s": wall_s, "processor_s": processor_s, "loop_ms": float(np.median(loop))}
+    return {"wall_s": wall_s, "processor_s": processor_s}
 
 
 def timed_parts(log: Path, out: Path, messages: int, model: str, core: int) -> dict[str, Any]:
@@ -154,7 +151,6 @@ def timed_parts(log: Path, out: Path, messages: int, model: str, core: int) -> d
     decode, step = timed("decode", decode_tracked), timed("step", predictor.step)
     encode = timed("encode", encode_predicted)
     os.sched_setaffinity(0, {core})
-    loop = loop_times(core)
     with LogWriter(out, overwrite=True) as writer:
         writer.add_topic(OUTPUT_TOPIC, PREDICTED)
         write = timed("write", writer.write)
@@ -167,11 +163,10 @@ def timed_parts(log: Path, out: Path, messages: int, model: str, core: int) -> d
             answers = [encode(asked[i][1], prediction, output) for i, prediction in enumerate(predictions)]
             for (_, received_ns, _), answer in zip(batch, answers, strict=True):
                 write(OUTPUT_TOPIC, received_ns, answer)
-    loop += loop_times(core)
     os.sched_setaffinity(0, before)
     spent["rest of the step"] = spent["step"] - spent["network"]
     ms = {part: 1e3 * spent[part] / (messages - WARM_UP) for part in PARTS}
-    return {"processor_ms": ms, "loop_ms": float(np.median(loop))}
+    return {"processor_ms": ms}
 
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
@@ -183,7 +178,8 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
         "log": log,
         "size of log and answers": f"{found['log_bytes'] / 1e9:.2f} GB, {found['answer_bytes'] / 1e9:.2f} GB",
         "`trajpred replay`": f"{ours['wall_s']:.1f} s, on the processor {ours['processor_s']:.1f} s",
-        "messages/s, objects/s": f"{found['messages_per_s']:.0f}, {found['objects_per_s']:.0f}",
+        "messages/s, objects/s": f"{found['messages_per_s']:.0f}, "
+        f"{found['messages_per_s'] * found['objects']:.0f}",
         "times real time": f"{found['times_real_time']:.1f}, by the processor's clock "
         f"{found['times_real_time_by_processor_time']:.1f}",
         "rosbags alone, messages/s": f"{found['rosbags_messages_per_s']:.0f}",
@@ -222,10 +218,6 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         _say(f"round {number + 1}: replayed in {replays[-1]['wall_s']:.1f} s")
         reads.append(timed_read(log, wanted, given.core))
         _say(f"round {number + 1}: {wanted} messages read with rosbags alone in {reads[-1]['wall_s']:.1f} s")
-    replayed, read, baseline = calmest(replays), calmest(reads), calmest(without_network)
-    rate, processor_rate = (messages / replayed[name] for name in CLOCKS)
-    baseline_rate, baseline_processor_rate = (messages / baseline[name] for name in CLOCKS)
-    rosbags_rate, rosbags_processor_rate = (wanted / read[name] for name in CLOCKS)
     return {
         "machine": machine(),
         "model": Path(given.model).name,
@@ -235,19 +227,45 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "messages_read_with_rosbags": wanted,
         "log_bytes": log.stat().st_size,
         "answer_bytes": out.stat().st_size,
-        "replay": {**replayed, "rounds": replays},
-        "without_network": {**baseline, "rounds": without_network},
-        "parts": {**calmest(parts), "rounds": parts},
-        "rosbags": {**read, "rounds": reads},
-        "messages_per_s": rate,
-        "objects_per_s": rate * given.objects,
-        "times_real_time": rate / RATE_HZ,
-        "times_real_time_by_processor_time": processor_rate / RATE_HZ,
-        "times_real_time_without_network": baseline_rate / RATE_HZ,
-        "times_real_time_without_network_by_processor_time": baseline_processor_rate / RATE_HZ,
-        "rosbags_messages_per_s": rosbags_rate,
-        "times_faster_than_rosbags": rate / rosbags_rate,
-        "times_faster_by_processor_time": processor_rate / rosbags_processor_rate,
+        **summary(messages, wanted, replays, without_network, reads, parts),
+    }
+
+
+Rounds = list[dict[str, Any]]
+
+
+def summary(messages: int, wanted: int, replays: Rounds, plain: Rounds, reads: Rounds, parts: Rounds) -> Any:
+    """Medians over the rounds; a ratio is taken within each."""
+
+    def median(rounds: Rounds) -> dict[str, Any]:
+        return {**sorted(rounds, key=lambda one: one["wall_s"])[len(rounds) // 2], "rounds": rounds}
+
+    def rate(rounds: Rounds, clock: str, count: int) -> float:
+        return float(np.median([count / one[clock] for one in rounds]))
+
+    def faster(clock: str) -> float:
+        pairs = zip(replays, reads, strict=True)
+        return float(np.median([messages / wanted * read[clock] / ours[clock] for ours, read in pairs]))
+
+    wall, processor = CLOCKS
+    return {
+        "replay": median(replays),
+        "without_network": median(plain),
+        "parts": {
+            "processor_ms": {
+                part: float(np.median([one["processor_ms"][part] for one in parts])) for part in PARTS
+            },
+            "rounds": parts,
+        },
+        "rosbags": median(reads),
+        "messages_per_s": rate(replays, wall, messages),
+        "times_real_time": rate(replays, wall, messages) / RATE_HZ,
+        "times_real_time_by_processor_time": rate(replays, processor, messages) / RATE_HZ,
+        "times_real_time_without_network": rate(plain, wall, messages) / RATE_HZ,
+        "times_real_time_without_network_by_processor_time": rate(plain, processor, messages) / RATE_HZ,
+        "rosbags_messages_per_s": rate(reads, wall, wanted),
+        "times_faster_than_rosbags": faster(wall),
+        "times_faster_by_processor_time": faster(processor),
     }
 
 

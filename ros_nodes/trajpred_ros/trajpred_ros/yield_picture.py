@@ -28,7 +28,7 @@ from trajpred.figures import (
     save,
     style,
 )
-from trajpred.looks import draw_lanes
+from trajpred.looks import LINES, draw_lanes
 from trajpred.types import Float, Ids, Label, Prediction, Scene
 from trajpred_ros.yielding import YieldConfig
 
@@ -133,15 +133,16 @@ class Yielding:
 def draw_yielding(seen: Yielding, out: Path) -> None:
     """Write the picture: the street at the moment of yielding, and both target speeds. Raises InputError."""
     check_suffix(out)
-    figure = new_figure(PAGE_WIDTH_IN, 4.4)
+    figure = new_figure(PAGE_WIDTH_IN, 4.6)
     street, speeds = figure.subplots(2, 1, height_ratios=[1, 1.2])
     known = _draw_street(street, seen)
     _draw_speeds(speeds, seen)
-    legend(figure, known, columns=4)
+    legend(figure, known, columns=3)
     save(figure, out)
 
 
 def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Polygon
 
     scene, moment_s = seen.scene, seen.prediction.stamp_ns / NS_PER_S
@@ -149,7 +150,8 @@ def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
     style(axes, "x [m]", "y [m]", f"The street at {moment_s:.1f} s, when the car with predictions yields")
     draw_lanes(axes, scene.recording.lanes)
     corridor = shapely.LineString(lane).buffer(YieldConfig().half_width_m, cap_style="flat")
-    axes.add_patch(Polygon(np.array(corridor.exterior.coords), color=SKY, alpha=0.2, linewidth=0))
+    band = axes.add_patch(Polygon(np.array(corridor.exterior.coords), color=SKY, alpha=0.2, linewidth=0))
+    middle = Line2D([], [], color=LINES["bicycle_lane"][0], linewidth=0.8, linestyle="--")
     until_s = moment_s + seen.prediction.offset_s[-1]
     past = scene.xy[scene.time_s <= moment_s]
     later = scene.xy[(scene.time_s > moment_s) & (scene.time_s <= until_s)]
@@ -172,6 +174,8 @@ def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
         "cyclist so far": before,
         "its predicted paths": paths,
         "what then happened": after,
+        "the car's corridor": band,
+        "middle of the bicycle lane": middle,
     }
 
 
@@ -185,7 +189,7 @@ def _draw_speeds(axes: Any, seen: Yielding) -> None:
     )
     axes.set_xlim(max(0.0, seen.told.yields_s - 2.0), seen.blind.yields_s + 4.0)
     axes.set_ylim(0.0, CRUISE_MPS + 1.0)
-    axes.legend(fontsize=SMALL_PT, frameon=False, loc="lower left")
+    axes.legend(fontsize=SMALL_PT, frameon=False, loc="upper right")
 
 
 def _box(centre: Float, heading: float, size: tuple[float, float]) -> Float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -54,3 +56,34 @@ def test_a_node_that_is_interrupted_as_soon_as_it_is_seen_ends_at_once(stage: St
     for process in processes:
         assert process.wait(20) == 0, process.said
         assert "Traceback" not in process.said
+
+
+SPINNING = """
+import signal, sys, tracemalloc
+sys.argv = ["busy"]
+from rclpy.node import Node
+from trajpred_ros import main
+
+class Busy(Node):
+    def __init__(self):
+        super().__init__("busy")
+        self.ticks, self.before = 0, 0
+        self.create_timer(0.001, self.tick)
+
+    def tick(self):
+        self.ticks += 1
+        if self.ticks == 500:
+            tracemalloc.start()
+            self.before = tracemalloc.get_traced_memory()[0]
+        if self.ticks == 1500:
+            print(tracemalloc.get_traced_memory()[0] - self.before)
+            signal.raise_signal(signal.SIGTERM)
+
+sys.exit(main._spin(Busy, {}))
+"""
+
+
+def test_a_callback_leaves_nothing_behind():
+    done = subprocess.run([sys.executable, "-c", SPINNING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20_000  # bytes after a thousand

@@ -81,7 +81,11 @@ def _spin(kind: Any, topics: dict[str, str]) -> int:
         with interrupted() as stop:
             node = kind()
             executor.add_node(node)
-            executor.spin_until_future_complete(stop)
+            # Not spin_until_future_complete: at every callback it leaves another one with the future.
+            halt = node.create_guard_condition(lambda: None)
+            stop.add_done_callback(lambda _: halt.trigger())
+            while not stop.done():
+                executor.spin_once()
     except ExternalShutdownException:
         pass
     finally:

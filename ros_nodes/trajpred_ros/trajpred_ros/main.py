@@ -84,7 +84,7 @@ def _spin(kind: Any, topics: dict[str, str]) -> int:
             # Not spin_until_future_complete: at every callback it leaves another one with the future.
             halt = node.create_guard_condition(lambda: None)
             stop.add_done_callback(lambda _: halt.trigger())
-            while not stop.done():
+            while rclpy.ok() and not stop.done():  # a callback may end it too
                 executor.spin_once()
     except ExternalShutdownException:
         pass

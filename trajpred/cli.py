@@ -124,6 +124,7 @@ def replay(
     out: Path,
     model: str = DEFAULT_MODEL,
     topic: str | None = None,
+    markers: bool = True,
     overwrite: bool = False,
     output: OutputConfig = OutputConfig(),  # noqa: B008
     predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
@@ -135,6 +136,8 @@ def replay(
         model: An artefact's path, or cv, ctrv, kalman; default: the model in the box.
         out: The log to write: .mcap, .db3, or a folder.
         topic: Which topic, if the log has several.
+        markers: Beside the predictions, what RViz and Foxglove draw of them; without, a third is saved of
+            time and space.
         overwrite: Replace `out` if it exists.
         output: The published paths: a pose every step_s up to horizon_s; by default every 0.5 s to 10 s.
         predictor: Bounds of the streaming predictor.
@@ -144,10 +147,13 @@ def replay(
     from trajpred.replay import replay as run
 
     keep_freed_memory()
-    done = run(make_predictor(model, predictor), log, out, topic=topic, output=output, overwrite=overwrite)
+    answering = make_predictor(model, predictor)
+    done = run(answering, log, out, topic=topic, output=output, with_markers=markers, overwrite=overwrite)
     by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
     print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
-    print("one message: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
+    print("one message, from bytes to bytes: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
+    if markers:
+        print("RViz and Foxglove show it: docs/looking.md")
 
 
 def plot(

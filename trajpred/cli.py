@@ -99,7 +99,7 @@ def evaluate(
             default: the model in the box.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
         json: Write the scores as JSON to this file, or to standard output with "-".
-        report: Write a page to this .html file: scores beside cv and ctrv, curves, calibration, worst cases.
+        report: Write a page to this .html file: scores beside baselines, curves, calibration, worst cases.
         predictor: Bounds of the streaming predictor.
     """
     from trajpred.evaluate import evaluate as score
@@ -335,10 +335,12 @@ def _open(name: str, root: Path | None) -> DataSource:
 
 
 def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
+    """As they are asked for; if they are not, as a benchmark has them, and as Protocol has them of logs."""
     from trajpred.evaluate import scored_only
     from trajpred.windows import cut
 
-    return scored_only(cut(source.scenes, protocol or source.protocol, source.truth), source)
+    protocol = protocol or (Protocol() if source.streamed else source.protocol)
+    return scored_only(cut(source.scenes, protocol, source.truth), source)
 
 
 def _evaluation(
@@ -373,8 +375,12 @@ def _print_scores(scores: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres"
-    table = Table("", "n", "single path", "most probable", "best of 6", "best of 20", title=title)
+    from trajpred.report.tables import pairs
+
+    reach = f"up to {scores['horizon_s']:g} s ahead"
+    title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres, {reach}"
+    errors = pairs(scores["modes"])
+    table = Table("", "n", *(name for name, *_ in errors), title=title)
     groups = {"all": {"n": scores["n"], **scores["metrics"]}}
     groups |= {name: scores[name] for name in ("moving", "waiting")}
     if len(scores["per_motion"]) > 1:
@@ -386,13 +392,8 @@ def _print_scores(scores: dict[str, Any]) -> None:
         if not group:
             table.add_row(name)
         elif group["n"]:
-            pairs = (
-                ("ade_single", "fde_single"),
-                ("ade_1", "fde_1"),
-                ("min_ade_6", "min_fde_6"),
-                ("min_ade_20", "min_fde_20"),
-            )
-            table.add_row(name, str(group["n"]), *(f"{group[a]:.3f}/{group[f]:.3f}" for a, f in pairs))
+            means = (f"{group[ade]:.3f}/{group[fde]:.3f}" for _, ade, fde in errors)
+            table.add_row(name, str(group["n"]), *means)
     console = Console(emoji=False, markup=False)  # `eth_ucy:hotel:test` is a name
     console.print(table)
     changes = scores.get("flicker", {})

@@ -41,7 +41,7 @@ def compare(
     try:
         import torch  # noqa: F401
     except ModuleNotFoundError:
-        return {"skipped": ["torch is not installed: pip install 'trajpred[train]'"]}
+        return {"skipped": ["torch is not installed: pip install -e '.[train]'"]}
     found: dict[str, Any] = {"agents": {}, "skipped": []}
     everywhere = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as folder:

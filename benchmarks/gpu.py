@@ -120,7 +120,7 @@ def timed_torch(
         import torch
         from backends import _feeds, _models
     except ModuleNotFoundError as error:
-        skipped.append(f"torch: {error.name} is not installed: pip install 'trajpred[train]'")
+        skipped.append(f"torch: {error.name} is not installed: pip install -e '.[train]'")
         return {}
     if not torch.cuda.is_available():
         skipped.append(f"torch: {torch.__version__} finds no GPU")

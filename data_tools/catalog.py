@@ -41,6 +41,9 @@ from trajpred.tables import read_tables
 from trajpred.types import Label, Scene
 from trajpred.windows import DataSource, on_grid
 
+LOG = "tracks.mcap"
+"""What a folder of simulated traffic calls it."""
+
 ROOT_VARIABLE = "TRAJPRED_DATA"
 DEFAULT_ROOT = Path("../shared/data")
 
@@ -95,6 +98,11 @@ def open_data(name: str, root: Path | None = None) -> DataSource:
     if path.exists() or path.suffix in (".mcap", ".db3"):
         return DataSource(name, tuple(rosbag2.read(path)), PLAYED_PROTOCOL, streamed=True)
     raise _unknown(name)
+
+
+def log_of(path: Path) -> Path:
+    """The log in a folder that `trajpred-data simulate` wrote; any other path as it is."""
+    return path / LOG if Recording.is_one(path) else path
 
 
 def _unknown(name: str) -> InputError:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from trajpred.errors import TrajpredError
+from trajpred import __version__
+from trajpred.errors import InputError, TrajpredError
 
 Scenario = Literal["cyclist_cut_in", "straight", "parking_street", "junction", "roundabout", "shared_space"]
 Source = Literal["eth_ucy", "vru", "sdd", "sdd_trajnet", "kitti", "womd", "dut", "rosbag2", "table"]
@@ -60,10 +61,14 @@ def simulate(
     """
     from data_tools.simulate.record import record
 
+    if seed < 0:
+        raise InputError(f"seed {seed}: a seed is 0 or more")
     made = record(scenario, seconds, seed, rate)
+    if not len(made.tracks):
+        raise InputError(f"in {seconds:g} s of {scenario} the tracker sees nobody: take more --seconds")
     made.write(out, overwrite)
     print(f"{out}: {len(made.tracks)} observations in {seconds:g} s of {scenario}")
-    print(f"next: trajpred view {out}/tracks.mcap")
+    print(f"next: trajpred evaluate --data {out} --report {out}.html")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "simulate": simulate}
@@ -73,7 +78,9 @@ FLAGS = {"overwrite": "Replace what is there."}
 
 def main(args: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code, 2 for what the user can mend."""
-    parser = ArgumentParser(prog="trajpred-data", description="Recordings of road users.")
+    parser = ArgumentParser(
+        prog="trajpred-data", description="Recordings of road users.", version=__version__
+    )
     subcommands = parser.add_subcommands(dest="command")
     for name, function in COMMANDS.items():
         summary = (function.__doc__ or "").partition("\n")[0]

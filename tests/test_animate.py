@@ -271,7 +271,7 @@ def test_another_suffix_and_a_missing_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"\.gif, \.mp4"):
         draw_film(make_predictor("cv"), street(), Film.of(street()), tmp_path / "a.avi", "title")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"trajpred\[viz\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[viz\]"):
         draw_film(make_predictor("cv"), street(), Film.of(street()), tmp_path / "a.gif", "title")
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from data_tools.cli import main as data_main
 from tests.street import demo_scene
-from trajpred.cli import main, parser
+from trajpred.cli import _road, main, parser
 from trajpred.tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,9 +123,38 @@ def test_a_log_is_replayed_scored_and_drawn(table, tmp_path, capsys):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_folder_of_simulated_traffic_is_understood_everywhere(tmp_path, capsys):
+    made, answers = tmp_path / "made", tmp_path / "p.mcap"
+    words = ["simulate", "--scenario", "cyclist_cut_in", "--seconds", "3", "--seed", "2", str(made)]
+    assert data_main(words) == 0
+    assert f"trajpred evaluate --data {made}" in capsys.readouterr().out
+    assert main(["replay", str(made), "--out", str(answers), "--model", "cv", "--markers", "false"]) == 0
+    assert main(["evaluate", "--data", str(made), "--model", str(answers)]) == 0
+    again = ["replay", str(made), "--out", str(answers), "--model", "cv"]
+    assert main(again) == 2
+    for overwrite in (["--overwrite"], ["--overwrite", "true"], ["--overwrite=true"]):
+        assert main([*again, *overwrite]) == 0
+    road = _road(made, None)
+    assert road is not None
+    assert len(road.lines) == len(_road(made / "tracks.mcap", None).lines) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["--seed", "-1"], "seed -1"), (["--seconds", "0.01"], "the tracker sees nobody")]
+)
+def test_a_recording_of_nothing_is_not_written(tmp_path, capsys, words, says):
+    assert data_main(["simulate", str(tmp_path / "made"), *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["evaluate", "--data", "TABLE", "--report", "nowhere/x.html"], "nowhere/x.html: cannot be written"),
+        (["evaluate", "--data", "TABLE", "--json", "nowhere/x.json"], "nowhere/x.json: cannot be written"),
+        (["evaluate", "--data", "TABLE", "--report", "x.txt"], "something.html"),
+        (["demo", "--seed", "-1"], "seed -1"),
         (["evaluate", "--model", "none.onnx", "--data", "TABLE"], "none.onnx: cannot be read"),
         (["evaluate", "--model", "cv", "--data", "eth_ucy:paris:test"], "known are"),
         (["evaluate", "--model", "cv", "--data", "nowhere.mcap"], "nowhere.mcap"),

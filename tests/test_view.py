@@ -24,7 +24,7 @@ START_NS = 1_795_417_312_919_320_004  # not a multiple of a microsecond
 STEP_NS = 100_000_000
 
 
-pytest.importorskip("rerun", reason="the viewer needs the extra view: pip install 'trajpred[view]'")
+pytest.importorskip("rerun", reason="the viewer needs the extra view: pip install -e '.[view]'")
 
 pytestmark = pytest.mark.filterwarnings("error")  # rerun warns of what it could not take
 
@@ -309,9 +309,9 @@ def test_a_viewer_that_does_not_open_is_one_line_with_the_way_out(fails, monkeyp
 
 def test_without_rerun_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(MissingExtraError, match=r"trajpred\[view\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[view\]"):
         write_recording(show(), tmp_path / "a.rrd")
-    with pytest.raises(MissingExtraError, match=r"trajpred\[view\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[view\]"):
         open_viewer(show())
     assert not list(tmp_path.iterdir())
 

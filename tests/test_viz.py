@@ -411,7 +411,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_picture(tmp_path, monkeypatc
 
 def test_without_matplotlib_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"trajpred\[viz\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[viz\]"):
         draw_reliability({"all": BINS}, tmp_path / "a.png")
 
 

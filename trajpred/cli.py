@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from trajpred.config import (
 from trajpred.errors import InputError, MissingExtraError, TrajpredError
 
 if TYPE_CHECKING:
+    from trajpred.lanes import Lanes
     from trajpred.windows import DataSource, Windows
 
 
@@ -106,6 +108,11 @@ def evaluate(
     from trajpred.progress import bar
     from trajpred.report import examine, page
 
+    if report and report.suffix not in (".html", ".htm"):
+        raise InputError(f"{report}: a report is a page: name it something.html")
+    for out in (report, Path(json) if json not in (None, "-") else None):
+        if out and not out.parent.is_dir():  # said now, not after all the work
+            raise InputError(f"{out}: cannot be written (no such folder)")
     source = _open(data, data_root)
     found = None if report is None else examine(model, source, config=predictor, progress=bar)
     scores = dict(found.scores[model]) if found else score(model, source, config=predictor, progress=bar)
@@ -132,7 +139,7 @@ def replay(
     """Predict every message of a recorded rosbag2 log into a new log, as the live node would; needs no ROS.
 
     Args:
-        log: rosbag2 folder, .mcap or .db3 with a topic of TrackedObjects.
+        log: rosbag2 folder, .mcap or .db3 with a topic of TrackedObjects, or simulated traffic (its folder).
         model: An artefact's path, or cv, ctrv, kalman; default: the model in the box.
         out: The log to write: .mcap, .db3, or a folder.
         topic: Which topic, if the log has several.
@@ -142,13 +149,16 @@ def replay(
         output: The published paths: a pose every step_s up to horizon_s; by default every 0.5 s to 10 s.
         predictor: Bounds of the streaming predictor.
     """
+    from data_tools.catalog import log_of
     from trajpred.evaluate import make_predictor
     from trajpred.memory import keep_freed_memory
     from trajpred.replay import replay as run
 
     keep_freed_memory()
     answering = make_predictor(model, predictor)
-    done = run(answering, log, out, topic=topic, output=output, with_markers=markers, overwrite=overwrite)
+    done = run(
+        answering, log_of(log), out, topic=topic, output=output, with_markers=markers, overwrite=overwrite
+    )
     by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
     print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
     print("one message, from bytes to bytes: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
@@ -190,14 +200,13 @@ def plot(
     from trajpred.cases import pick_cases
     from trajpred.evaluate import make_predictor
     from trajpred.figures import SUFFIXES
-    from trajpred.lanes import find_lanes
     from trajpred.moments import choose_scene
     from trajpred.viz import draw_predictions
 
     if out.suffix.lower() not in SUFFIXES + FILM_SUFFIXES:
         known = f"one of {', '.join(SUFFIXES)}, that of an animation {' or '.join(FILM_SUFFIXES)}"
         raise InputError(f"{out}: the suffix of a picture is {known}")
-    source, road = _open(data, data_root), find_lanes(Path(data), lanes)
+    source, road = _open(data, data_root), _road(Path(data), lanes)
     predictor = make_predictor(model, protocol=source.protocol)
     title = f"{Path(model).name} on {data}"
     if out.suffix.lower() in FILM_SUFFIXES:
@@ -225,7 +234,7 @@ def view(
         log: A log with a topic of TrackedObjects, a table, or a data name.
         out: Write an .rrd file for `rerun FILE` instead of opening the viewer.
         model: An artefact's path, cv, ctrv, kalman, or a log of PredictedObjects; default: those in the log
-            itself, or cv if there are none.
+            itself, or the model in the box if there are none.
         from_s: Where it begins, in seconds after the start of the recording.
         to_s: Where it ends; default the end of the recording.
         scene: Which recording, if the data have several; default the first.
@@ -233,11 +242,10 @@ def view(
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
     """
     from trajpred.evaluate import make_predictor
-    from trajpred.lanes import find_lanes
     from trajpred.moments import choose_scene, default_model, ticks_between
     from trajpred.view import Show, open_viewer, write_recording
 
-    model, road = model or default_model(log), find_lanes(log, lanes)
+    model, road = model or default_model(log), _road(log, lanes)
     source = _open(str(log), data_root)
     chosen = choose_scene(source, scene)
     predictor = make_predictor(model, protocol=source.protocol)
@@ -290,6 +298,8 @@ def demo(out: Path = Path("demo"), seed: int = 0) -> None:
     """
     from rich.console import Console
 
+    if seed < 0:
+        raise InputError(f"seed {seed}: a seed is 0 or more")
     from trajpred.demo import demo as run
     from trajpred.demo import summary
 
@@ -309,6 +319,8 @@ COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
     demo: (),
 }
 """Each command with its positional arguments; all others are options."""
+FLAGS = {"overwrite": "Replace what is there."}
+"""Options that are given without a value; `--overwrite true` is understood, too."""
 
 
 def _learn() -> Any:
@@ -332,6 +344,13 @@ def _open(name: str, root: Path | None) -> DataSource:
     from data_tools.catalog import open_data
 
     return open_data(name, root)
+
+
+def _road(log: Path, named: Path | None) -> Lanes | None:
+    from data_tools.catalog import log_of
+    from trajpred.lanes import find_lanes
+
+    return find_lanes(log_of(log), named)
 
 
 def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
@@ -420,7 +439,10 @@ def parser() -> Any:
         sub.add_argument("--config", action="config", help="YAML file with any of these settings.")
         for name in positional:
             sub.add_argument(name, type=Path)
-        sub.add_function_arguments(function, skip=set(positional), as_positional=False, as_group=False)
+        skip: set[str | int] = {*positional, *FLAGS}
+        sub.add_function_arguments(function, skip=skip, as_positional=False, as_group=False)
+        for name in FLAGS.keys() & signature(function).parameters:
+            sub.add_argument(f"--{name}", type=bool, nargs="?", const=True, default=False, help=FLAGS[name])
         commands.add_subcommand(function.__name__, sub, help=summary)
     return main_parser
 

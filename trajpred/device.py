@@ -223,7 +223,7 @@ def tick_graph(model: OnnxModel, rows: int) -> ModelProto:
     try:
         import onnx
     except ModuleNotFoundError:
-        raise ArtefactError("to keep the state on a GPU takes onnx: pip install 'trajpred[gpu]'") from None
+        raise ArtefactError("to keep the state on a GPU takes onnx: pip install -e '.[gpu]'") from None
     tick = onnx.load_from_string(model.content)
     graph = tick.graph
     node, loops = onnx.helper.make_node, [one for one in graph.node if one.op_type == "Scan"]

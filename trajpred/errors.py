@@ -16,7 +16,7 @@ class ArtefactError(TrajpredError):
 
 
 class MissingExtraError(TrajpredError):
-    """An optional dependency is absent; names the extra that brings it."""
+    """An optional dependency is absent; names the extra that brings it, as it is installed in a checkout."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'trajpred[{extra}]'")
+        super().__init__(f"{package} is not installed: pip install -e '.[{extra}]'")

@@ -434,7 +434,7 @@ def _providers(wanted: Provider) -> ProviderOptions:
     if chosen[0][0] not in available:
         raise ArtefactError(
             f"onnxruntime has no {chosen[0][0]} here (it has {', '.join(available)}): "
-            "pip install 'trajpred[gpu]', or choose provider cpu"
+            "pip install -e '.[gpu]', or choose provider cpu"
         )
     if wanted != "cpu":
         onnxruntime.preload_dlls()  # CUDA and cuDNN, where they were installed by pip

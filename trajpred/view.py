@@ -117,7 +117,8 @@ def _stream(show: Show) -> RecordingStream:
     try:
         from rerun import RecordingStream
     except ModuleNotFoundError as error:
-        raise MissingExtraError("rerun-sdk", "view") from error
+        missing = (error.name or "rerun").partition(".")[0]  # or something that it needs in turn
+        raise MissingExtraError("rerun-sdk" if missing == "rerun" else missing, "view") from error
     stream = RecordingStream("trajpred")
     stream.set_log_time_enabled(False)  # when it was written says nothing
     stream.send_recording_name(show.scene.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2: pip install 'trajpred[ros]', or source a distribution")
+pytest.importorskip("rclpy", reason="needs ROS 2: pip install -e '.[ros]', or source a distribution")
 
 import rclpy
 from domain_coordinator import domain_id

@@ -61,7 +61,7 @@ def test_the_parameter_file_names_only_what_the_node_declares():
 
 @pytest.mark.parametrize(
     ("missing", "way"),
-    [("rclpy", "pip install 'trajpred[ros]'"), ("autoware_perception_msgs.msg", "trajpred-interfaces")],
+    [("rclpy", "pip install -e '.[ros]'"), ("autoware_perception_msgs.msg", "trajpred-interfaces")],
 )
 def test_what_is_missing_is_named_with_the_way_out(missing, way):
     code = (

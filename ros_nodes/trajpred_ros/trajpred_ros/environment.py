@@ -16,7 +16,7 @@ def require_ros() -> None:
     _require(
         "rclpy",
         "source your ROS 2 distribution (source /opt/ros/<distribution>/setup.bash), or, without one: "
-        "pip install 'trajpred[ros]'",
+        "pip install -e '.[ros]'",
     )
     _require(
         "autoware_perception_msgs.msg",

@@ -1,6 +1,6 @@
 """Builds the message package into this Python environment, where no ROS distribution brings it.
 
-`pip install 'trajpred[ros]'` brings rclpy, the common messages and ament's build tools as wheels;
+`pip install -e '.[ros]'` brings rclpy, the common messages and ament's build tools as wheels;
 `trajpred-interfaces` then builds autoware_perception_msgs beside them, once, in about half a minute. The
 wheels put the environment's own `lib` on the search paths, so that nothing need be exported.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from trajpred.errors import TrajpredError
 
 PACKAGE = "autoware_perception_msgs"
-REINSTALL = "pip install 'trajpred[ros]'"
+REINSTALL = "pip install -e '.[ros]'"
 BUILT_HERE = Path("share") / PACKAGE / "trajpred.txt"
 """Under the environment: the sources that the package there was built from."""
 

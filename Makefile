@@ -3,14 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types benchmark-accuracy benchmark-latency benchmark-gpu fuzz audit clean
+.PHONY: demo test viewer lint types benchmark-accuracy benchmark-latency benchmark-gpu fuzz audit clean
 
 demo: $(READY)
 	$(BIN)/python -m trajpred_ros.demo demo
 
-# The middleware has once crashed in a test's own process; what crashes is run again, and the summary says so.
+# The middleware has once crashed in a test's own process; what crashes is run again, and the summary says so. It says
+# what was skipped, too: for want of a browser, of ffmpeg, of the viewer (make viewer), of recordings, of a GPU.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal --reruns 1 --only-rerun "crashed while running"
+	$(BIN)/python -m pytest -n auto --dist worksteal -rs --reruns 1 --only-rerun "crashed while running"
+
+# What `trajpred view` needs: 170 MB that nothing else does. Its tests are skipped without.
+viewer: $(READY)
+	$(BIN)/python -c 'import rerun' 2> /dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q -c requirements.lock -e '.[view]'
 
 benchmark-accuracy: $(READY)
 	$(BIN)/python benchmarks/accuracy.py

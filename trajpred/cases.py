@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from trajpred.config import NS_PER_S
 from trajpred.errors import InputError
 from trajpred.evaluate import Answer, Answers, answered
 from trajpred.looks import outlines, short_id
@@ -75,11 +76,11 @@ def _case(answer: Answer, row: int, scenes: Mapping[str, Scene]) -> Case:
     others = np.flatnonzero((answer.group == answer.group[me]) & answer.known[:, -1])
     near = np.hypot(*(answer.history[others, -1] - now).T) < NEIGHBOURS_WITHIN_M
     others = others[near & (others != me)]
-    size, others_outline = _footprints(
-        scenes[str(answer.scene[row])], int(answer.stamp_ns[row]), answer.ids[row]
-    )
+    scene, stamp_ns = scenes[str(answer.scene[row])], int(answer.stamp_ns[row])
+    size, others_outline = _footprints(scene, stamp_ns, answer.ids[row])
+    at_s = (stamp_ns - int(scene.stamp_ns.min())) / NS_PER_S
     return Case(
-        name=f"track {short_id(answer.ids[row])}",
+        name=f"track {short_id(answer.ids[row])} at {at_s:.1f} s",
         label=int(batch.label[row]),
         history=answer.history[me, answer.known[me]],
         truth=batch.truth[row],

@@ -329,11 +329,12 @@ def _encoder_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     style(axes, x="", y="error [m]", title="Error by encoder")
     kinds = {"min_ade": ("best of K paths (minADE)", 1.0), "ade_1": ("most probable path (ADE)", 0.4)}
-    at = np.arange(len(rows))
+    at, compared = np.arange(len(rows)), []
     for side, (key, (_, alpha)) in zip((-0.2, 0.2), kinds.items(), strict=True):
         error = np.array([row[key] for row in rows.values()], np.float64)
         drawn = axes.bar(at + side, error, 0.38, color=[(colours[name], alpha) for name in rows])
@@ -341,21 +342,28 @@ def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Map
         if _HIGHLIGHT in rows:
             reference = float(rows[_HIGHLIGHT][key])
             axes.axhline(reference, color=BLUE, linewidth=0.9, linestyle=":", zorder=0.9)
+            compared = [
+                Line2D([], [], color=BLUE, linewidth=0.9, linestyle=":", label=f"that of {_HIGHLIGHT}")
+            ]
             captions = [
                 caption if name == _HIGHLIGHT else f"{caption}\n{value / reference - 1:+.0%}"
                 for name, caption, value in zip(rows, captions, error, strict=True)
             ]
-        axes.bar_label(drawn, captions, fontsize=SMALL_PT, padding=1)
+        on_paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # no line goes through a number
+        axes.bar_label(drawn, captions, fontsize=SMALL_PT, padding=1, bbox=on_paper)
     axes.margins(x=0.01, y=0.2)
     axes.grid(visible=False, axis="x")
     room = 90 // len(rows)
     names = [f"{shorten(name, room)}\n{row['parameters']:,}\nweights" for name, row in rows.items()]
     axes.set_xticks(at, names)
     axes.legend(
-        handles=[Patch(color=(BLACK, 0.6 * alpha), lw=0, label=label) for label, alpha in kinds.values()],
+        handles=[
+            *(Patch(color=(BLACK, 0.6 * alpha), lw=0, label=label) for label, alpha in kinds.values()),
+            *compared,
+        ],
         loc="lower right",
         bbox_to_anchor=(1.0, 0.99),
-        ncols=2,
+        ncols=3,
         fontsize=SMALL_PT,
         frameon=False,
     )

@@ -19,7 +19,6 @@ from trajpred.figures import (
     BLUE,
     GREY,
     PAGE_WIDTH_IN,
-    SKY,
     SMALL_PT,
     VERMILLION,
     check_suffix,
@@ -35,6 +34,7 @@ from trajpred_ros.yielding import YieldConfig
 CAR_M = (4.8, 1.9)  # of the ego, as drawn
 CRUISE_MPS = 10.0
 FINE_S = 0.01
+BAND = "#CBE2F0"  # between the road and its lines; opaque, so that the legend has the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +150,9 @@ def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
     style(axes, "x [m]", "y [m]", f"The street at {moment_s:.1f} s, when the car with predictions yields")
     draw_lanes(axes, scene.recording.lanes)
     corridor = shapely.LineString(lane).buffer(YieldConfig().half_width_m, cap_style="flat")
-    band = axes.add_patch(Polygon(np.array(corridor.exterior.coords), color=SKY, alpha=0.2, linewidth=0))
+    band = axes.add_patch(
+        Polygon(np.array(corridor.exterior.coords), facecolor=BAND, linewidth=0, zorder=0.5)
+    )
     middle = Line2D([], [], color=LINES["bicycle_lane"][0], linewidth=0.8, linestyle="--")
     until_s = moment_s + seen.prediction.offset_s[-1]
     past = scene.xy[scene.time_s <= moment_s]
@@ -163,6 +165,7 @@ def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
         (paths,) = axes.plot(*points.T, color=BLUE, linewidth=0.8 + 2.5 * share, alpha=0.35 + 0.65 * share)
     box = _box(cyclist, float(seen.prediction.heading[0]), scene.size_m)
     axes.add_patch(Polygon(box, closed=True, facecolor=BLACK))
+    cyclist_now = Line2D([], [], color=BLACK, marker="s", markersize=5, linestyle="none")
     ego = shapely.LineString(lane).interpolate(CRUISE_MPS * moment_s)
     axes.add_patch(Polygon(_box(np.array([ego.x, ego.y]), 0.0, CAR_M), closed=True, facecolor=GREY))
     inside = {"ha": "center", "va": "center", "color": "white", "fontsize": SMALL_PT}
@@ -171,7 +174,8 @@ def _draw_street(axes: Any, seen: Yielding) -> dict[str, Any]:
     axes.set_xlim(ego.x - 6.0, cyclist[0] + 26.0)
     axes.set_ylim(lane[0, 1] - 5.5, lane[0, 1] + 4.5)
     return {
-        "cyclist so far": before,
+        "the cyclist now": cyclist_now,
+        "where it came from": before,
         "its predicted paths": paths,
         "what then happened": after,
         "the car's corridor": band,
@@ -184,6 +188,7 @@ def _draw_speeds(axes: Any, seen: Yielding) -> None:
     for drive, colour, name in ((seen.told, BLUE, "with predictions"), (seen.blind, GREY, "without")):
         axes.plot(drive.time_s, drive.target_mps, color=colour, linewidth=1.5, label=name)
         axes.axvline(drive.yields_s, color=colour, linewidth=0.8, linestyle=":")
+    axes.plot([], [], color=BLACK, linewidth=0.8, linestyle=":", label="when the car first yields")
     axes.axvline(
         seen.scene.enters_s, color=VERMILLION, linewidth=1.0, label="the cyclist enters the corridor"
     )

@@ -24,10 +24,17 @@ def test_everything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "simulate" not in (tmp_path / "report.html").read_text().split("</title>")[0]
     assert shown.replayed.messages > 50
     assert shown.replayed.sources.keys() <= {"model", "untrained_class", "too_new"}
-    console.print(summary(shown, gained_s=1.2))
+    console.print(summary(shown, 1.2, [2.0] * 99 + [8.0]))
     said = console.export_text()
-    for words in ("a busy junction", "constant velocity", "p50", "p99", "1.2 s earlier"):
+    for words in (
+        "a busy junction",
+        "constant velocity",
+        "Kalman filter",
+        "from bytes to bytes",
+        "1.2 s earlier",
+    ):
         assert words in said
+    assert "its whole callback: p50 2.0 ms, p99 2.1 ms" in said  # 0.01 of the way from 2 to 8
 
 
 def test_without_a_planner_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -512,8 +512,9 @@ def test_best_of_k_at_a_horizon_is_chosen_there():
     near, far = np.arange(1.0, 9.0), np.arange(8.0, 0.0, -1.0)
     paths = np.stack([near, far], axis=1).reshape(1, 8, 2, 1) * [0.0, 1.0]
     table = summarise(score(make_batch(paths, np.zeros((1, 2, 2)))), bootstrap=0)["per_horizon"]
-    assert table["1.0"] == {"n": 1, "error_1": 1.0, "min_error_6": 1.0, "min_error_20": 1.0}
-    assert table["2.0"] == {"n": 1, "error_1": 8.0, "min_error_6": 3.0, "min_error_20": 1.0}
+    names = ("n", "error_single", "error_1", "min_error_6", "min_error_20")
+    assert table["1.0"] == dict(zip(names, (1, 1.0, 1.0, 1.0, 1.0), strict=True))
+    assert table["2.0"] == dict(zip(names, (1, 8.0, 8.0, 3.0, 1.0), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -521,8 +522,9 @@ def test_best_of_k_at_a_horizon_is_chosen_there():
     [
         (np.arange(1, 13) * 0.4, [round(0.4 * i, 1) for i in range(1, 13)]),
         (np.arange(1, 31) * 0.1, [1.0, 2.0, 3.0]),
-        (np.arange(1, 17) * 0.3, [0.9, 2.1, 3.0, 3.9, 4.8]),
-        (np.arange(1, 17) * 0.05, [0.8]),
+        (np.arange(1, 17) * 0.5, [0.5 * i for i in range(1, 17)]),
+        (np.arange(1, 22) * 0.3, [0.9, 2.1, 3.0, 3.9, 5.1, 6.0, 6.3]),
+        (np.arange(1, 22) * 0.03, [0.63]),
     ],
 )
 def test_horizons_are_all_steps_or_those_nearest_to_whole_seconds_and_the_last(offset_s, expected):

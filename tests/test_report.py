@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections import Counter, defaultdict
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from trajpred.cli import main
 from trajpred.config import Protocol
 from trajpred.errors import InputError
 from trajpred.evaluate import answered, make_predictor
+from trajpred.lanes import Area, Lanes, Line
 from trajpred.metrics import MotionType, score
 from trajpred.report import examine, page
 from trajpred.report.examined import WORST, Witness, _at_times
@@ -425,11 +427,47 @@ def test_the_command_writes_the_page_and_the_same_scores_as_without(table, tmp_p
     assert row(out.read_text(encoding="utf-8"), "kalman (Kalman filter)")[0] == f"{n:,}"
 
 
+def test_a_case_has_its_second_its_command_and_the_road(artefact, street):
+    lines = (
+        Line("kerb", np.array([[-1e3, 2.0], [1e3, 2.0]])),
+        Line("kerb", np.array([[9e8, 0.0], [9e8, 1.0]])),
+    )
+    areas = (Area("road", np.array([[-1e3, -9.0], [1e3, -9.0], [1e3, 2.0], [-1e3, 2.0]])),)
+    named = replace(street, name="a street.mcap")
+    found = examine(str(artefact), named, lanes=Lanes(lines, areas))
+    text = page(found, "")
+    first = found.witness.cases()[0]
+    at_s = (first.stamp_ns - int(street.scenes[0].stamp_ns[0])) / 1e9
+    assert f"{at_s:g} s after the start, stamp {first.stamp_ns} ns" in text
+    command = shlex.join(
+        [
+            "trajpred",
+            "view",
+            "a street.mcap",
+            "--from-s",
+            f"{max(0.0, at_s - 4.0):g}",
+            "--model",
+            str(artefact),
+        ]
+    )
+    assert command in Page(text).texts("code")
+    drawn = text.count('class="road"')
+    assert 0 < drawn <= len(found.witness.cases())  # once in each picture at most; what is far off in none
+    assert text.count('points="" class=') == 0
+    assert 'class="road"' not in page(examine(str(artefact), street), "")
+
+
+def test_classes_have_curves_of_their_own(artefact, street):
+    text = page(examine(str(artefact), street), "")
+    assert "by class: mean distance" in text
+    assert "by class: mean distance" not in page(examine("cv", DataSource("one", (braking(),), SHORT)), "")
+
+
 def test_a_page_that_cannot_be_written_is_one_line(table, tmp_path, capsys):
     out = tmp_path / "nowhere" / "out.html"
     assert main(["evaluate", "--model", "cv", "--data", str(table), "--report", str(out)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line == f"error: {out}: cannot be written (No such file or directory)"
+    assert line == f"error: {out}: cannot be written (no such folder)"
 
 
 def test_answers_of_a_log_are_reported_without_what_a_log_does_not_say(table, tmp_path):

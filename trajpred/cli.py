@@ -114,7 +114,8 @@ def evaluate(
         if out and not out.parent.is_dir():  # said now, not after all the work
             raise InputError(f"{out}: cannot be written (no such folder)")
     source = _open(data, data_root)
-    found = None if report is None else examine(model, source, config=predictor, progress=bar)
+    road = _road(Path(data), None)
+    found = examine(model, source, config=predictor, progress=bar, lanes=road) if report else None
     scores = dict(found.scores[model]) if found else score(model, source, config=predictor, progress=bar)
     if json == "-":
         print(_json(scores))

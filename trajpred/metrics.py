@@ -70,7 +70,7 @@ METRICS = (
 """What is scored per agent: single is the predictor's own choice of one path, 1 the most probable
 path. `summarise` adds calibration_error, which only a group of agents has."""
 LENGTHS = tuple(name for name in METRICS if name.startswith(("ade_", "fde_", "min_")))
-HORIZON_ERRORS = ("error_1", "min_error_6", "min_error_20")
+HORIZON_ERRORS = ("error_single", "error_1", "min_error_6", "min_error_20")
 INTERVALS = (
     "ade_single",
     "fde_single",
@@ -165,7 +165,7 @@ class AgentScores:
     """What `score` found, one row per agent.
 
     values (N, len(METRICS)): metres, nats, and 0 or 1 for misses and coverage; horizon_s (H,) s;
-    horizon_error (N, H, 3) m, in the order of HORIZON_ERRORS; horizon_valid (N, H);
+    horizon_error (N, H, 4) m, in the order of HORIZON_ERRORS; horizon_valid (N, H);
     reliability (N, RELIABILITY_BINS, 3), see calibration.reliability_counts; moving (N,), see is_moving;
     motion (N,) uint8, see MotionType; label, track and m_per_px (N,) as in Batch. excluded: agents left
     out of the rows, since none of their true positions is known.
@@ -491,11 +491,11 @@ def _score_chunk(batch: Batch) -> AgentScores:
     }
     horizon = _horizon_steps(batch.offset_s)
     at_horizon = distance[:, :, horizon]
-    best = [best_of(at_horizon, k) for k in (1, 6, 20)]
+    at = [single[:, 0, horizon], *(best_of(at_horizon, k) for k in (1, 6, 20))]
     return AgentScores(
         values=np.stack([values[name] for name in METRICS], axis=1).astype(np.float64),
         horizon_s=batch.offset_s[horizon],
-        horizon_error=np.stack(best, axis=2),
+        horizon_error=np.stack(at, axis=2),
         horizon_valid=batch.truth_valid[:, horizon],
         reliability=reliability_counts(batch.probability, ade, batch.mode_valid),
         moving=is_moving(batch.start, end),
@@ -508,9 +508,9 @@ def _score_chunk(batch: Batch) -> AgentScores:
 
 
 def _horizon_steps(offset_s: Float) -> Int:
-    """(T,) -> (H,) every step of at most 15, else those nearest to whole seconds and the last."""
+    """(T,) -> (H,) every step of at most 20, else those nearest to whole seconds and the last."""
     steps = len(offset_s)
-    if steps <= 15:
+    if steps <= 20:
         return np.arange(steps)
     seconds = np.arange(1, int(offset_s[-1]) + 1)
     nearest = np.abs(offset_s - seconds[:, None]).argmin(axis=1)
@@ -521,8 +521,9 @@ def summarise(scores: AgentScores, bootstrap: int = 1000, seed: int = 0) -> dict
     """Means over all agents and over groups of them, as plain numbers that JSON can hold.
 
     Keys: n; excluded; metrics: METRICS and calibration_error; reliability: the bins behind it;
-    per_class: by lower-case label; per_horizon: by time in s, each mode's error at that moment,
-    minimised there and over agents whose true position is known then; moving and waiting, see
+    per_class: by lower-case label; per_horizon: by time in s, the error of the single path, and each mode's
+    minimised, at that moment and over agents whose true position is known then; per_class_horizon: the same
+    by label; moving and waiting, see
     is_moving; per_motion: by lower-case MotionType, of those that occur; pixels: LENGTHS of the agents
     whose m_per_px is known, in pixels; interval: [low, high] of INTERVALS by bootstrap_interval, empty
     with bootstrap=0 and with fewer than two tracks.
@@ -544,6 +545,9 @@ def summarise(scores: AgentScores, bootstrap: int = 1000, seed: int = 0) -> dict
         "reliability": reliability_bins(scores.reliability.sum(axis=0)),
         "per_class": {label.name.lower(): _group(scores.take(rows)) for label, rows in classes.items()},
         "per_horizon": _per_horizon(scores),
+        "per_class_horizon": {
+            label.name.lower(): _per_horizon(scores.take(rows)) for label, rows in classes.items()
+        },
         "moving": _group(scores.take(scores.moving)),
         "waiting": _group(scores.take(~scores.moving)),
         "per_motion": {motion.name.lower(): _group(scores.take(rows)) for motion, rows in motions.items()},

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import shapely
 
+from trajpred.config import DEFAULT_MODEL, NS_PER_S
 from trajpred.geometry import rotate
+from trajpred.lanes import Lanes
 from trajpred.metrics import MotionType
 from trajpred.report import svg
 from trajpred.report.examined import WORST_BY, Examined, WorstCase
@@ -15,6 +19,8 @@ from trajpred.report.markup import Html, definitions, element, joined
 from trajpred.report.naming import words
 from trajpred.types import Float, Label, Source
 
+BEFORE_S = 4.0
+"""So long before a worst moment the viewer begins."""
 ARROW_PX = 6.0 * np.array([[1.2, 0.0], [-0.8, 0.7], [-0.4, 0.0], [-0.8, -0.7]])
 
 
@@ -22,12 +28,13 @@ def note(found: Examined, cases: Sequence[WorstCase]) -> str:
     """What these cases were chosen by."""
     by = f"the ADE of the best of {min(found.witness.modes, 6)}" if found.witness.modes > 1 else "ADE"
     return (
-        f"One moment of each track, its worst by {by}; of all tracks the {len(cases)} worst. Positions in m "
-        "from where the agent is now, along the axes of the recording."
+        f"One moment of each road user, the worst by {by}; of all of them the {len(cases)} worst. Two may "
+        "have had the same track, where a tracker took one for the other. Positions in m from where the "
+        "agent is now, along the axes of the recording. The command on a card opens its moment."
     )
 
 
-def legend(cases: Sequence[WorstCase]) -> Html:
+def legend(found: Examined, cases: Sequence[WorstCase]) -> Html:
     """What the lines of these cases are."""
     several = any(len(case.paths) > 1 for case in cases)
     lines = {
@@ -37,6 +44,7 @@ def legend(cases: Sequence[WorstCase]) -> Html:
         "green": ("single path", several),
         "orange": ("what then happened", True),
         "pale": ("other agents", any(case.others for case in cases)),
+        "lane": ("the road", found.lanes is not None),
     }
     return svg.legend([(look, text) for look, (text, there) in lines.items() if there])
 
@@ -68,7 +76,7 @@ def cards(found: Examined, cases: Sequence[WorstCase]) -> Html:
     return joined(
         element(
             "article",
-            _card(case, found.witness.modes),
+            _card(found, case),
             id=case.anchor,
             class_="case",
             data_label=words(case.label),
@@ -84,18 +92,22 @@ def _ranks(cases: Sequence[WorstCase], key: Callable[[WorstCase], Any]) -> dict[
     return {case.anchor: rank for rank, case in enumerate(sorted(cases, key=key))}
 
 
-def _card(case: WorstCase, modes: int) -> Html:
+def _card(found: Examined, case: WorstCase) -> Html:
+    modes, scene = found.witness.modes, next(s for s in found.source.scenes if s.name == case.scene)
+    at_s = (case.stamp_ns - int(scene.stamp_ns.min())) / NS_PER_S
     title = f"{words(case.label)}, {words(case.motion)}"
-    facts = [("scene", case.scene), ("track", case.track), ("stamp", f"{case.stamp_ns} ns")]
+    facts: list[tuple[str, str]] = [("scene", case.scene), ("track", case.track)]
+    facts.append(("moment", f"{at_s:g} s after the start, stamp {case.stamp_ns} ns"))
     if modes > 1:
         facts.append((f"best of {min(modes, 6)}", _metres(case, "min_ade_6", "min_fde_6")))
     facts.append(("single path", _metres(case, "ade_single", "fde_single")))
     if case.source not in (Source.MODEL, Source.BASELINE):
         facts.append(("baseline", words(case.source)))
+    facts.append(("look", element("code", _command(found, case, at_s), class_="copied")))
     return joined(
         [
             element("h3", element("a", title, href=f"#{case.anchor}")),
-            element("figure", _picture(case)),
+            element("figure", _picture(case, found.lanes)),
             definitions(facts),
         ]
     )
@@ -105,14 +117,37 @@ def _metres(case: WorstCase, ade: str, fde: str) -> str:
     return f"ADE {case.error[ade]:.2f}, FDE {case.error[fde]:.2f} m"
 
 
-def _picture(case: WorstCase) -> Html:
+def _command(found: Examined, case: WorstCase, at_s: float) -> str:
+    """What opens the viewer a little before the moment."""
+    command = ["trajpred", "view", found.source.name, "--from-s", f"{max(0.0, at_s - BEFORE_S):g}"]
+    command += ["--scene", case.scene] if len(found.source.scenes) > 1 else []
+    command += ["--model", found.model] if found.model != DEFAULT_MODEL else []
+    return shlex.join(command)
+
+
+def _road(box: svg.Box, lanes: Lanes, now: Float) -> list[Html]:
+    """What of the road is inside, under everything else."""
+    corners = np.concatenate([np.add(box.low, now), np.add(box.high, now)]).tolist()
+
+    def inside(whole: shapely.Geometry, kind: str) -> list[Float]:
+        parts = shapely.get_parts(shapely.clip_by_rect(whole, *corners))
+        kept = [part for part in parts if part.geom_type == kind and not part.is_empty]
+        return [box.px(shapely.get_coordinates(part) - now) for part in kept]
+
+    areas = (px for area in lanes.areas for px in inside(shapely.Polygon(area.outline), "Polygon"))
+    lines = (px for line in lanes.lines for px in inside(shapely.LineString(line.points), "LineString"))
+    drawn = [element("polygon", points=svg.coordinates(px), class_="road") for px in areas]
+    return drawn + [svg.line(px, "lane") for px in lines]
+
+
+def _picture(case: WorstCase, lanes: Lanes | None) -> Html:
     """What was seen, said and then happened, in m from where the agent is now."""
     now = case.now
     paths = np.insert(case.paths - now, 0, 0.0, axis=1)  # lines leave from the agent
     truth, history = np.insert(case.truth - now, 0, 0.0, axis=0), case.history - now
     points = np.concatenate([paths.reshape(-1, 2), truth, history])
     box = svg.Box(40.0, 6.0, 254.0, 254.0, *_square(points))
-    drawn = []
+    drawn = _road(box, lanes, now) if lanes else []
     for other in case.others:
         line = box.px(other - now)
         drawn += [svg.line(line, "pale"), svg.dot(line[-1], 2.5, "pale")]
@@ -122,7 +157,7 @@ def _picture(case: WorstCase) -> Html:
         line, opacity = box.px(paths[k]), f"{0.35 + 0.6 * share[k]:.2f}"
         drawn += [svg.line(line, "sky", opacity=opacity), svg.dot(line[-1], 2.0, "sky", opacity=opacity)]
     top = box.px(paths[order[0]])
-    drawn += [svg.line(top, "blue"), svg.dot(top[-1], 3.5, "blue")]
+    drawn.append(svg.line(top, "blue"))
     if len(paths) > 1:
         drawn.append(svg.line(box.px(np.insert(case.single - now, 0, 0.0, axis=0)), "green"))
     end = box.px(truth)
@@ -131,6 +166,7 @@ def _picture(case: WorstCase) -> Html:
     drawn += [svg.line(seen, "black"), *(svg.dot(point, 1.8, "black") for point in seen)]
     arrow = box.px(np.zeros(2)) + rotate(ARROW_PX, case.heading) * [1.0, -1.0]
     drawn.append(element("polygon", points=svg.coordinates(arrow), class_="agent"))
+    drawn.append(svg.dot(top[-1], 3.5, "blue"))  # on the agent, if that is to stay where it is
     title = f"{words(case.label)}, {words(case.motion)}, track {case.track}: paths and what then happened"
     return svg.picture(box, [box.axes("x, m", "y, m"), box.clipped(drawn)], title)
 

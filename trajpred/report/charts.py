@@ -9,13 +9,40 @@ from trajpred.report.examined import Examined
 from trajpred.report.markup import Html, element
 from trajpred.report.naming import model_name
 
+Curve = tuple[str, str, list[dict[str, float]], str]
+"""Look, title, a row of scores for each time, which of them."""
+CLASS_LOOKS = ("blue", "orange", "green", "dots", "sky", "dashes")
+"""Of the classes of which there are most."""
 FEW_PATHS = 30
 """A share of fewer is mostly chance."""
 
 
 def horizon(found: Examined) -> Html:
     """Mean distance over the time ahead."""
-    lines = curves(found)
+    title = (
+        f"Paths of {model_name(found.model)} and of the baselines: mean distance to where the agent then was"
+    )
+    return _over_time(found, curves(found), title)
+
+
+def classes(found: Examined) -> Html:
+    """Mean distance of the single path over the time ahead, by class; nothing of a single class."""
+    by_class = found.scores[found.model]["per_class_horizon"]
+    if len(by_class) < 2:
+        return Html()
+    rows = {label.replace("_", " "): list(table.values()) for label, table in by_class.items()}
+    largest = sorted(rows, key=lambda label: -rows[label][0]["n"])[: len(CLASS_LOOKS)]
+    lines = [
+        (look, label, rows[label], "error_single") for look, label in zip(CLASS_LOOKS, largest, strict=False)
+    ]
+    title = (
+        f"The single path of {model_name(found.model)}, by class: mean distance to where the agent then was"
+    )
+    return _over_time(found, lines, title)
+
+
+def _over_time(found: Examined, lines: list[Curve], title: str) -> Html:
+    """Lines over the time ahead."""
     at = np.array([float(time) for time in found.scores[found.model]["per_horizon"]])
     error = np.array([[row.get(key, np.nan) for row in rows] for _, _, rows, key in lines])  # (lines, times)
     known = np.isfinite(error).all(axis=0)
@@ -28,25 +55,25 @@ def horizon(found: Examined) -> Html:
         svg.line(box.px(np.stack([at[known], each[known]], axis=1)), look)
         for (look, *_), each in zip(lines, error, strict=True)
     )
-    title = (
-        f"Paths of {model_name(found.model)} and of the baselines: mean distance to where the agent then was"
-    )
     chart = svg.picture(box, [box.axes("time ahead, s", "distance, m"), *drawn], title)
     legend = svg.legend([(look, text) for look, text, *_ in lines])
     return element("figure", chart, legend, element("figcaption", title, class_="note"))
 
 
-def curves(found: Examined) -> list[tuple[str, str, list[dict[str, float]], str]]:
+def curves(found: Examined) -> list[Curve]:
     """What is drawn over the horizon: look, title, a row of scores for each time, which of them."""
     rows = {model: list(scores["per_horizon"].values()) for model, scores in found.scores.items()}
     modes, (ours, *others) = found.witness.modes, found.scores
-    lines = [("blue", "most probable path", rows[ours], "error_1")]
+    lines = [("blue", "single path", rows[ours], "error_single")]
     if modes > 1:
+        lines.append(("black", "most probable path", rows[ours], "error_1"))
         lines.append(("sky", f"best of {min(modes, 6)}", rows[ours], "min_error_6"))
     if modes > 6:
         lines.append(("green", f"best of {min(modes, 20)}", rows[ours], "min_error_20"))
     looks = ("orange", "dots", "dashes")
-    return lines + [(looks[i], model_name(other), rows[other], "error_1") for i, other in enumerate(others)]
+    return lines + [
+        (looks[i], model_name(other), rows[other], "error_single") for i, other in enumerate(others)
+    ]
 
 
 def reliability(found: Examined) -> Html:

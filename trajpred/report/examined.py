@@ -16,6 +16,7 @@ from trajpred.baselines import BaselineName
 from trajpred.config import NS_PER_S, PredictorConfig
 from trajpred.errors import InputError
 from trajpred.evaluate import Answer, Progress, evaluate
+from trajpred.lanes import Lanes
 from trajpred.metrics import AgentScores, MotionType
 from trajpred.recorded import is_log
 from trajpred.runtime import ModelInfo, OnnxModel, artefact
@@ -133,7 +134,7 @@ class Examined:
     """An evaluation with what its page shows.
 
     scores: by model, as trajpred.evaluate.evaluate gives them, first what was asked for; info, and sha256 of
-    the file: of an artefact.
+    the file: of an artefact; lanes: the road, where it is known.
     """
 
     source: DataSource
@@ -141,6 +142,7 @@ class Examined:
     witness: Witness
     info: ModelInfo | None
     sha256: str | None
+    lanes: Lanes | None = None
 
     @property
     def model(self) -> str:
@@ -159,6 +161,7 @@ def examine(
     *,
     config: PredictorConfig | None = None,
     progress: Progress[Any] | None = None,
+    lanes: Lanes | None = None,
 ) -> Examined:
     """Evaluate a model, and the baselines at the same times.
 
@@ -172,9 +175,10 @@ def examine(
         if name != model:
             scores[name] = evaluate(name, same, config=config, progress=progress)
     if model in get_args(BaselineName) or is_log(Path(model)):
-        return Examined(source, scores, witness, None, None)
+        return Examined(source, scores, witness, None, None, lanes)
     sha256 = hashlib.sha256(artefact(model).read_bytes()).hexdigest()
-    return Examined(source, scores, witness, OnnxModel.load(model, provider="cpu").info, sha256)
+    info = OnnxModel.load(model, provider="cpu").info
+    return Examined(source, scores, witness, info, sha256, lanes)
 
 
 def _at_times(source: DataSource, offset_s: Float) -> DataSource:

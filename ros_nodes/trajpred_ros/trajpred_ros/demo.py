@@ -44,6 +44,7 @@ PREDICTION = (
 )
 PLANNERS = {"told": True, "blind": False}
 SPEED = "geometry_msgs/msg/TwistStamped"
+CALLBACK_TOPIC = "/prediction_node/debug/processing_time_ms"
 WAIT_S = 60.0
 
 
@@ -117,7 +118,7 @@ def nodes(logs: Path) -> Iterator[Nodes]:
 def live(log: Path, out: Path, planners: Sequence[str], ego_path: Float | None = None) -> None:
     """Play a log to the prediction node and the planners, and record what they publish into `out`."""
     ends = [] if ego_path is None else ego_path[[0, -1]].ravel().tolist()
-    topics = [PREDICTED_TOPIC, *(f"/{name}/output/target_speed" for name in planners)]
+    topics = [CALLBACK_TOPIC, PREDICTED_TOPIC, *(f"/{name}/output/target_speed" for name in planners)]
     with nodes(out.with_name(f"{out.stem}_nodes")) as running:
         running.start("trajpred-node", (*PREDICTION, "use_sim_time:=true"))
         for name in planners:
@@ -163,6 +164,7 @@ def demo(out: Path, seed: int = 0) -> None:
     live(log, out / "live.mcap", ())
     replay(make_predictor(DEFAULT_MODEL), log, out / "offline.mcap", output=OUTPUT, overwrite=True)
     answers, farthest = _compare(out / "live.mcap", out / "offline.mcap")
+    callback_ms = [said.data for said in _said(out / "live.mcap", CALLBACK_TOPIC)]
     console.print(f"    {answers} answers over DDS; farthest from the replay without ROS: {farthest:.1e} m")
 
     console.print("[bold]live[/]: the cyclist cuts in: the planner with predictions, and without")
@@ -172,7 +174,7 @@ def demo(out: Path, seed: int = 0) -> None:
     seen = Yielding.of(scene, told, blind, _predictions(out / "cut_in.mcap"))
     console.print(f"    {seen.summary}")
     draw_yielding(seen, out / "cut_in.png")
-    console.print(summary(shown, seen.gained_s))
+    console.print(summary(shown, seen.gained_s, callback_ms))
     console.print(
         "  ".join(str(out / name) for name in ("report.html", "cut_in.png", "junction.gif", "live.mcap"))
     )
@@ -195,11 +197,16 @@ def _compare(live_log: Path, offline_log: Path) -> tuple[int, float]:
 
 def _drive(log: Path, planner: str) -> Drive:
     """The target speeds that a planner published."""
-    with AnyReader([log], default_typestore=typestore()) as reader:
-        chosen = [c for c in reader.connections if c.topic == f"/{planner}/output/target_speed"]
-        said: list[Any] = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(chosen)]
+    said = _said(log, f"/{planner}/output/target_speed")
     time_s = np.array([m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in said])
     return Drive(time_s, np.array([m.twist.linear.x for m in said]))
+
+
+def _said(log: Path, topic: str) -> list[Any]:
+    """The messages of a topic."""
+    with AnyReader([log], default_typestore=typestore()) as reader:
+        chosen = [c for c in reader.connections if c.topic == topic]
+        return [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(chosen)]
 
 
 def main() -> int:

@@ -102,7 +102,5 @@ def picture(found: Found, out: Path) -> None:
         )
     below.set_yscale("log")
     style(below, "minutes", "question to answer, ms")
-    below.legend(
-        fontsize=8, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0)
-    )  # off the spikes
+    below.legend(fontsize=8, frameon=False, ncols=3, loc="upper right")
     save(figure, out)

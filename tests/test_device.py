@@ -332,7 +332,7 @@ def test_what_the_device_cannot_do_is_told(model, monkeypatch):
 
 def test_without_onnx_the_error_names_the_extra(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ArtefactError, match=r"trajpred\[gpu\]"):
+    with pytest.raises(ArtefactError, match=r"\.\[gpu\]"):
         Predictor(model)
 
 

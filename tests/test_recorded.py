@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_log_of_answers_scores_as_the_predictor_that_gave_them(street, tmp_pat
     """Constant velocity on the protocol's grid, once live and once from its log."""
     config = PredictorConfig(baseline_step_s=0.4, baseline_steps=12)
     replay(make_predictor("cv", config), street, tmp_path / name, output=GRID)
-    source = open_data(str(street))
+    source = replace(open_data(str(street)), protocol=Protocol())
     live = evaluate("cv", source, config=config)
     said = evaluate(str(tmp_path / name), source)
     assert said["n"] == live["n"] > 0

@@ -104,11 +104,12 @@ def picture(found: Found, out: Path) -> None:
     above.plot(minutes, [row["mib"] for row in found["memory"]], color=BLUE, linewidth=1.2)
     above.set_ylim(bottom=0)
     style(above, "", "resident memory, MiB")
+    answered = [row for row in found["windows_ms"] if row["count"]]
+    minutes = [row["s"] / 60 for row in answered]
     for name, colour in (("max", GREY), ("p99", VERMILLION), ("p50", BLUE)):
-        below.plot(
-            minutes, [row[name] for row in found["windows_ms"]], color=colour, linewidth=1.0, label=name
-        )
+        below.plot(minutes, [row[name] for row in answered], color=colour, linewidth=1.0, label=name)
     below.set_yscale("log")
+    below.set_ylim(top=10 * max(row["max"] for row in answered))  # room for the legend
     style(below, "minutes", "question to answer, ms")
     below.legend(fontsize=8, frameon=False, ncols=3, loc="upper right")
     save(figure, out)

@@ -4,13 +4,13 @@
 
 A minute of simulated traffic of `--objects` objects at 10 Hz, as a tracker sees it, is written again and
 again with fresh ids and later stamps, as MCAP by the project's own writer. `trajpred replay` of it runs as
-the command that a user types, on one core, its start included and its memory watched from outside; then once
-more with constant velocity in the place of the network. The first `--read-minutes` of the same log are read
-into message objects with rosbags alone, on the same core, and replayed once more with a clock on each part,
-as many messages at once as replay takes. The core may be shared with other machines: the figures are medians
-of the rounds, a ratio is taken within each round, and processor time stands beside the clock's. An hour takes
-some 4 GB for the log and 30 GB for the answers; `--minutes` makes it shorter. The result fills
-docs/performance.md.
+the command that a user types, without markers, on one core, its start included and its memory watched from
+outside; then once more with constant velocity in the place of the network. The first `--read-minutes` of the
+same log are read into message objects with rosbags alone, on the same core, and replayed once more with a
+clock on each part, as many messages at once as replay takes. The core may be shared with other machines: the
+figures are medians of the rounds, a ratio is taken within each round, and processor time stands beside the
+clock's. An hour takes some 4 GB for the log and 30 GB for the answers; `--minutes` makes it shorter. The
+result fills docs/performance.md.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def resident_mib(pid: int) -> tuple[float, float]:
 def timed_replay(log: Path, out: Path, model: str, core: int) -> dict[str, Any]:
     """The command from start to end: s by the clock and by the processor, and its memory."""
     command = [Path(sys.executable).parent / "trajpred", "replay", log, "--out", out, "--model", model]
+    command += ["--markers", "false"]
     before = os.sched_getaffinity(0)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     os.sched_setaffinity(0, {core})  # the child inherits it

@@ -14,8 +14,8 @@
 | womd | Waymo scenarios, the recording car left out | 11 + 80 steps of 0.1 s |
 | simulated:SPLIT | what trackers see of simulated traffic, its true future | 3.5 s at 10 Hz + 16 of 0.5 s |
 | simulated:SPLIT:SCENARIO | the same, of one scenario | the same |
-| a folder of trajpred-data simulate | what the tracker saw, scored by the truth | none: played as it is |
-| a path | a Parquet table, a folder of them, or a rosbag2 log | none: played as it is |
+| a folder of trajpred-data simulate | what the tracker saw, scored by the truth | played; cv: 16 of 0.5 s |
+| a path | a Parquet table, a folder of them, or a rosbag2 log | the same |
 
 FOLD is eth, hotel, univ, zara1 or zara2; SPLIT is train, val or test.
 """
@@ -48,6 +48,8 @@ DEFAULT_ROOT = Path("../shared/data")
 FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
 SPLITS = ("train", "val", "test")
 KITTI_PROTOCOL = Protocol(step_ns=100_000_000, observe=10, predict=30)
+PLAYED_PROTOCOL = Protocol(step_ns=500_000_000, predict=16)
+"""Where each predictor has its own times, a baseline has those of the model in the box: they compare."""
 WOMD_PROTOCOL = Protocol(step_ns=womd.STEP_NS, observe=11, predict=80)
 
 SIMULATED_PROTOCOL = Protocol(step_ns=500_000_000, observe=36, predict=16, stride=20, fine=5)
@@ -92,11 +94,11 @@ def open_data(name: str, root: Path | None = None) -> DataSource:
     path = Path(name)
     if Recording.is_one(path):
         made = Recording.read(path)
-        return DataSource(name, (made.tracks,), Protocol(), streamed=True, truth=(made.truth,))
+        return DataSource(name, (made.tracks,), PLAYED_PROTOCOL, streamed=True, truth=(made.truth,))
     if path.suffix == ".parquet" or (path.is_dir() and not (path / "metadata.yaml").exists()):
-        return DataSource(name, tuple(read_tables(path)), Protocol(), streamed=True)
+        return DataSource(name, tuple(read_tables(path)), PLAYED_PROTOCOL, streamed=True)
     if path.exists() or path.suffix in (".mcap", ".db3"):
-        return DataSource(name, tuple(rosbag2.read(path)), Protocol(), streamed=True)
+        return DataSource(name, tuple(rosbag2.read(path)), PLAYED_PROTOCOL, streamed=True)
     raise _unknown(name)
 
 

@@ -77,6 +77,21 @@ def test_evaluate_prints_a_table_and_writes_json(table, tmp_path, capsys):
     assert all(f"│   {name} " in printed for name in scores["per_motion"])
 
 
+def test_a_baseline_is_scored_as_far_ahead_as_the_model_in_the_box(table, capsys):
+    """A title says how far, and a column is there for each number of paths that there is."""
+    times = {}
+    for model, best in (("cv", False), ("default", True)):
+        assert main(["evaluate", "--model", model, "--data", str(table)]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "up to 8 s ahead" in printed
+        assert ("best of 6" in printed) is best
+        assert "best of 20" not in printed
+        assert main(["evaluate", "--model", model, "--data", str(table), "--json", "-"]) == 0
+        scores = json.loads(capsys.readouterr().out)
+        times[model] = [scores["horizon_s"], scores["n"], *scores["per_horizon"]]
+    assert times["cv"] == times["default"]
+
+
 def test_the_name_of_the_data_is_printed_as_it_is(table, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name = "[b]a:hotel:b.parquet"  # what rich reads as bold and as a picture of a hotel

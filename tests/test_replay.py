@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
-from data_tools.convert import convert
+from data_tools.convert import convert, write_log
 from tests.learn.conftest import crowd, small_model
 from tests.street import demo_scene
 from trajpred.bags import typestore
@@ -19,7 +22,7 @@ from trajpred.evaluate import make_predictor
 from trajpred.learn.export import describe, to_onnx
 from trajpred.learn.train import Run
 from trajpred.messages import TRACKED, decode_predicted, decode_tracked
-from trajpred.replay import OUTPUT_TOPIC, replay
+from trajpred.replay import MARKERS_TOPIC, OUTPUT_TOPIC, replay
 from trajpred.runtime import seal
 from trajpred.tables import write_table
 from trajpred.types import Label
@@ -37,20 +40,19 @@ def artefact(tmp_path_factory):
     return path
 
 
-def raw_messages(path):
-    """(receive stamp, bytes) by the mcap package's own reader."""
+def raw_messages(path, *topics):
+    """(receive stamp, bytes) by the mcap package's own reader, of some topics or of all."""
     with path.open("rb") as file:
-        return [(m.log_time, m.data) for _, _, m in make_reader(file).iter_messages()]
+        return [(m.log_time, m.data) for _, _, m in make_reader(file).iter_messages(topics or None)]
 
 
 def check_answers(log, answers, k, steps=20):
     """Object by object: same ids in the same order, same stamp and frame, K finite paths that sum to 1."""
     asked = [typestore().deserialize_cdr(raw, TRACKED) for _, raw in raw_messages(log)]
     with AnyReader([answers], default_typestore=typestore()) as reader:
-        (connection,) = reader.connections
-        assert connection.topic == OUTPUT_TOPIC
-        given = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages()]
-    assert len(raw_messages(answers)) == len(given) == len(asked)
+        (connection,) = [c for c in reader.connections if c.topic == OUTPUT_TOPIC]
+        given = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages([connection])]
+    assert len(raw_messages(answers, OUTPUT_TOPIC)) == len(given) == len(asked)
     objects = 0
     for question, answer in zip(asked, given, strict=True):
         assert repr(answer.header) == repr(question.header)
@@ -90,7 +92,7 @@ def test_answers_are_the_predictors_own_on_the_grid_that_was_asked_for(artefact,
     replay(make_predictor(str(artefact)), tmp_path / "s.mcap", tmp_path / "out.mcap", output=output)
     predictor = make_predictor(str(artefact))
     for (_, question), (_, answer) in zip(
-        raw_messages(tmp_path / "s.mcap"), raw_messages(tmp_path / "out.mcap"), strict=True
+        raw_messages(tmp_path / "s.mcap"), raw_messages(tmp_path / "out.mcap", OUTPUT_TOPIC), strict=True
     ):
         wanted = predictor.step(decode_tracked(question)[0])
         found, _ = decode_predicted(answer)
@@ -108,6 +110,58 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(InputError, match=r"output\.step_s"):
         replay(make_predictor("cv"), tmp_path / "s.mcap", tmp_path / "out.mcap", output=OutputConfig(0.0))
     assert not (tmp_path / "out.mcap").exists()
+
+
+def test_what_a_viewer_draws_stands_beside_every_answer(artefact, tmp_path):
+    """The definitions are in the log: the mcap package and rosbags read it without any of ours."""
+    log, answers = tmp_path / "s.mcap", tmp_path / "out.mcap"
+    write_log(demo_scene(seconds=2.0, seed=1), log)
+    replay(make_predictor(str(artefact)), log, answers)
+    with answers.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    found = {c.topic: summary.schemas[c.schema_id] for c in summary.channels.values()}
+    assert {topic: schema.name for topic, schema in found.items()} == {
+        OUTPUT_TOPIC: "autoware_perception_msgs/msg/PredictedObjects",
+        MARKERS_TOPIC: "visualization_msgs/msg/MarkerArray",
+    }
+    assert all(schema.encoding == "ros2msg" and schema.data for schema in found.values())
+    with AnyReader([answers]) as reader:
+        said, drawn = (
+            [(at, reader.deserialize(raw, c.msgtype)) for c, at, raw in reader.messages(of_topic)]
+            for of_topic in ([c for c in reader.connections if c.topic == t] for t in found)
+        )
+    assert len(said) == 20
+    for (at, answer), (drawn_at, shown) in zip(said, drawn, strict=True):
+        assert at == drawn_at
+        wipe, *others = shown.markers
+        assert wipe.action == 3
+        boxes, lines = ([m for m in others if m.type == kind] for kind in (1, 4))
+        assert len(boxes) + len(lines) == len(others)
+        paths = [path.path for each in answer.objects for path in each.kinematics.predicted_paths]
+        assert len(boxes) == len(answer.objects)
+        for line, path in zip(lines, paths, strict=True):
+            assert repr(line.points) == repr([pose.position for pose in path])
+        for box, each in zip(boxes, answer.objects, strict=True):
+            assert repr(box.pose) == repr(each.kinematics.predicted_paths[0].path[0])
+            assert repr(box.header) == repr(answer.header)
+        assert all((m.lifetime.sec, m.lifetime.nanosec) == (0, 0) for m in others)
+
+
+def test_without_markers_the_answers_are_the_same(artefact, tmp_path):
+    log = tmp_path / "s.mcap"
+    write_log(demo_scene(seconds=2.0, seed=1), log)
+    for name, wanted in (("with.mcap", True), ("without.mcap", False)):
+        replay(make_predictor(str(artefact)), log, tmp_path / name, with_markers=wanted)
+    assert raw_messages(tmp_path / "without.mcap") == raw_messages(tmp_path / "with.mcap", OUTPUT_TOPIC)
+
+
+def test_layouts_of_viewers_show_what_replay_and_the_node_publish():
+    folder = Path(__file__).parents[1] / "ros_nodes/trajpred_ros/viewers"
+    topics = {MARKERS_TOPIC, "/prediction_node/debug/markers"}
+    layout = json.loads((folder / "foxglove.json").read_text())
+    assert layout["configById"]["3D!paths"]["topics"].keys() == topics
+    shown = yaml.safe_load((folder / "trajpred.rviz").read_text())["Visualization Manager"]["Displays"]
+    assert {each["Topic"]["Value"] for each in shown if "Topic" in each} == topics
 
 
 @pytest.mark.real_data

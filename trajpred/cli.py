@@ -99,7 +99,7 @@ def evaluate(
             default: the model in the box.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
         json: Write the scores as JSON to this file, or to standard output with "-".
-        report: Write a page to this .html file: scores beside cv and ctrv, curves, calibration, worst cases.
+        report: Write a page to this .html file: scores beside baselines, curves, calibration, worst cases.
         predictor: Bounds of the streaming predictor.
     """
     from trajpred.evaluate import evaluate as score
@@ -124,6 +124,7 @@ def replay(
     out: Path,
     model: str = DEFAULT_MODEL,
     topic: str | None = None,
+    markers: bool = True,
     overwrite: bool = False,
     output: OutputConfig = OutputConfig(),  # noqa: B008
     predictor: PredictorConfig = PredictorConfig(),  # noqa: B008
@@ -135,6 +136,8 @@ def replay(
         model: An artefact's path, or cv, ctrv, kalman; default: the model in the box.
         out: The log to write: .mcap, .db3, or a folder.
         topic: Which topic, if the log has several.
+        markers: Beside the predictions, what RViz and Foxglove draw of them; without, a third is saved of
+            time and space.
         overwrite: Replace `out` if it exists.
         output: The published paths: a pose every step_s up to horizon_s; by default every 0.5 s to 10 s.
         predictor: Bounds of the streaming predictor.
@@ -144,10 +147,13 @@ def replay(
     from trajpred.replay import replay as run
 
     keep_freed_memory()
-    done = run(make_predictor(model, predictor), log, out, topic=topic, output=output, overwrite=overwrite)
+    answering = make_predictor(model, predictor)
+    done = run(answering, log, out, topic=topic, output=output, with_markers=markers, overwrite=overwrite)
     by = ", ".join(f"{name} {count}" for name, count in sorted(done.sources.items()))
     print(f"{out}: {done.messages} messages, {done.objects} objects answered ({by})")
-    print("one message: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
+    print("one message, from bytes to bytes: p50 {:.2f} ms, p99 {:.2f} ms".format(*done.p50_p99_ms))
+    if markers:
+        print("RViz and Foxglove show it: docs/looking.md")
 
 
 def plot(
@@ -328,10 +334,12 @@ def _open(name: str, root: Path | None) -> DataSource:
 
 
 def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
+    """As they are asked for; if they are not, as a benchmark has them, and as Protocol has them of logs."""
     from trajpred.evaluate import scored_only
     from trajpred.windows import cut
 
-    return scored_only(cut(source.scenes, protocol or source.protocol, source.truth), source)
+    protocol = protocol or (Protocol() if source.streamed else source.protocol)
+    return scored_only(cut(source.scenes, protocol, source.truth), source)
 
 
 def _to_train_on(source: DataSource, protocol: Protocol | None, training: TrainingConfig) -> Windows:
@@ -371,8 +379,12 @@ def _print_scores(scores: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres"
-    table = Table("", "n", "single path", "most probable", "best of 6", "best of 20", title=title)
+    from trajpred.report.tables import pairs
+
+    reach = f"up to {scores['horizon_s']:g} s ahead"
+    title = f"{scores['model']} on {scores['data']}: ADE/FDE in metres, {reach}"
+    errors = pairs(scores["modes"])
+    table = Table("", "n", *(name for name, *_ in errors), title=title)
     groups = {"all": {"n": scores["n"], **scores["metrics"]}}
     groups |= {name: scores[name] for name in ("moving", "waiting")}
     if len(scores["per_motion"]) > 1:
@@ -384,13 +396,8 @@ def _print_scores(scores: dict[str, Any]) -> None:
         if not group:
             table.add_row(name)
         elif group["n"]:
-            pairs = (
-                ("ade_single", "fde_single"),
-                ("ade_1", "fde_1"),
-                ("min_ade_6", "min_fde_6"),
-                ("min_ade_20", "min_fde_20"),
-            )
-            table.add_row(name, str(group["n"]), *(f"{group[a]:.3f}/{group[f]:.3f}" for a, f in pairs))
+            means = (f"{group[ade]:.3f}/{group[fde]:.3f}" for _, ade, fde in errors)
+            table.add_row(name, str(group["n"]), *means)
     console = Console(emoji=False, markup=False)  # `eth_ucy:hotel:test` is a name
     console.print(table)
     changes = scores.get("flicker", {})

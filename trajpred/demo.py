@@ -68,15 +68,17 @@ def demo(out: Path, seed: int = 0, console: Console | None = None) -> Shown:
 
 def summary(shown: Shown, gained_s: float | None = None) -> Table:
     """One table: errors by class beside constant velocity, latency, and what the planner gained."""
-    ours, cv = shown.scores[DEFAULT_MODEL], shown.scores["cv"]
-    table = Table("", "n", "constant velocity", "single path", "best of 6", title="ADE/FDE over 8 s, metres")
+    ours, cv, kalman = (shown.scores[name] for name in (DEFAULT_MODEL, "cv", "kalman"))
+    title = f"ADE/FDE up to {ours['horizon_s']:g} s ahead, metres"
+    table = Table("", "n", "constant velocity", "Kalman filter", "single path", "best of 6", title=title)
     for group in ("all", *sorted(ours["per_class"])):
-        mine, theirs = (s["metrics"] if group == "all" else s["per_class"][group] for s in (ours, cv))
+        mine, *others = (
+            s["metrics"] if group == "all" else s["per_class"][group] for s in (ours, cv, kalman)
+        )
         table.add_row(
             group,
             str(ours["n"] if group == "all" else mine["n"]),
-            f"{theirs['ade_single']:.2f}/{theirs['fde_single']:.2f}",
-            f"{mine['ade_single']:.2f}/{mine['fde_single']:.2f}",
+            *(f"{each['ade_single']:.2f}/{each['fde_single']:.2f}" for each in (*others, mine)),
             f"{mine['min_ade_6']:.2f}/{mine['min_fde_6']:.2f}",
         )
     objects = shown.replayed.objects / max(shown.replayed.messages, 1)

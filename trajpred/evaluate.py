@@ -70,14 +70,17 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a baseline, an artefact or a log of answers on a data source: JSON-ready, see metrics.summarise.
 
-    Of what is played from start to end there is `flicker` besides, see _unrest. watch is shown every answer
-    with the scores of its N agents. Raises ArtefactError for the model, InputError for the data (nothing to
+    horizon_s is how far ahead was scored at most, modes the most paths of an agent. Of what is played from
+    start to end there is `flicker` besides, see _unrest. watch is shown every answer with the scores of its N
+    agents. Raises ArtefactError for the model, InputError for the data (nothing to
     score).
     """
     predictor = make_predictor(model, config, protocol=source.protocol)
     scores, changes, before = [], [], None
+    horizon_s, modes = 0.0, 0
     for answer in answered(predictor, source, progress):
         scores.append(score(answer.batch))
+        horizon_s, modes = float(answer.batch.offset_s[-1]), max(modes, answer.batch.paths.shape[1])
         if watch is not None:
             watch(answer, scores[-1])
         if source.streamed:
@@ -91,7 +94,7 @@ def evaluate(
     summary = summarise(AgentScores.concatenate(scores))
     if source.streamed:
         summary["flicker"] = _unrest(np.concatenate([np.zeros((0, 2)), *changes]))
-    return {"model": model, "data": source.name, **summary}
+    return {"model": model, "data": source.name, "horizon_s": horizon_s, "modes": modes, **summary}
 
 
 def _unrest(changes: Float) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", [str(path) for path in Path("launch").glob("*.launch.py")]),
         (f"share/{NAME}/config", [str(path) for path in Path("config").iterdir()]),
+        (f"share/{NAME}/viewers", [str(path) for path in Path("viewers").iterdir()]),
         (f"share/{NAME}/security", [str(path) for path in Path("security").glob("*.xml")]),
     ],
     install_requires=["setuptools"],

@@ -35,7 +35,7 @@ def test_colcon_builds_executables_launch_files_parameters_and_policy(tmp_path):
     programs = {path.name for path in (install / "lib" / "trajpred_ros").iterdir()}
     assert programs == {"prediction_node", "record_node", "replay_node", "yield_planner"}
     share = install / "share" / "trajpred_ros"
-    for kind in ("launch", "config", "security"):
+    for kind in ("launch", "config", "security", "viewers"):
         assert {p.name for p in (share / kind).iterdir()} == {p.name for p in (PACKAGE / kind).iterdir()}
     environment["PYTHONPATH"] = str(next(install.glob("lib/python*/site-packages")))
     told = subprocess.run(

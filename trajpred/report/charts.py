@@ -45,7 +45,7 @@ def curves(found: Examined) -> list[tuple[str, str, list[dict[str, float]], str]
         lines.append(("sky", f"best of {min(modes, 6)}", rows[ours], "min_error_6"))
     if modes > 6:
         lines.append(("green", f"best of {min(modes, 20)}", rows[ours], "min_error_20"))
-    looks = ("orange", "dots")
+    looks = ("orange", "dots", "dashes")
     return lines + [(looks[i], model_name(other), rows[other], "error_1") for i, other in enumerate(others)]
 
 

@@ -22,7 +22,7 @@ from trajpred.runtime import ModelInfo, OnnxModel, artefact
 from trajpred.types import Float, Label, Source
 from trajpred.windows import DataSource
 
-BASELINES = {"cv": "constant velocity", "ctrv": "constant turn rate"}
+BASELINES = {"cv": "constant velocity", "ctrv": "constant turn rate", "kalman": "Kalman filter"}
 """What every evaluation is compared with."""
 WORST = 20
 WORST_BY = "min_ade_6"

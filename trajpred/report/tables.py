@@ -15,18 +15,18 @@ from trajpred.report.naming import model_name
 
 def headline(found: Examined) -> Html:
     """The models one below the other, with intervals where there are any."""
-    pairs, told = _pairs(found.witness.modes), _told(found)
+    errors, told = pairs(found.witness.modes), _told(found)
     best, rows = _best(told.values()), []
     for model, metrics in told.items():
         interval = found.scores[model]["interval"]
         row: list[str] = [model_name(model), f"{found.scores[model]['n']:,}"]
-        for _, *keys in pairs:
+        for _, *keys in errors:
             ranges = (f"{low:.2f}–{high:.2f}" for low, high in (interval[k] for k in keys if k in interval))
             row.append(joined([_pair(metrics, keys, best), element("small", " / ".join(ranges))]))
         row.append(_percent(metrics["miss_rate_av2"]))
         row += [_shown(metrics.get(name), best.get(name)) for name in ("brier_min_fde", "nll")]
         rows.append(row)
-    head = ["Model", "n", *(_head(title, "ADE / FDE, m") for title, *_ in pairs)]
+    head = ["Model", "n", *(_head(title, "ADE / FDE, m") for title, *_ in errors)]
     head += [_head("misses", f"> {MISS_M:g} m, %"), _head("brier-minFDE", "m"), _head("NLL", "nats")]
     caption = (
         "Mean (ADE) and final (FDE) distance to where the agent then was; bold: the least; small: 95 % "
@@ -99,29 +99,29 @@ def calibration(found: Examined) -> Html:
 
 def groups(found: Examined, key: str, what: str, caption: str) -> Html:
     """One row per class or type of motion, the single paths of all models beside each other."""
-    models, pairs = list(found.scores), _pairs(found.witness.modes)[2:]
+    models, errors = list(found.scores), pairs(found.witness.modes)[2:]
     rows = []
     for group in found.scores[found.model][key]:
         each = [found.scores[model][key][group] for model in models]
         best, ours = _best(each), each[0]
         row: list[str] = [group.replace("_", " "), f"{ours['n']:,}"]
         row += [_pair(scores, ("ade_single", "fde_single"), best) for scores in each]
-        row += [_pair(ours, keys, {}) for _, *keys in pairs]
+        row += [_pair(ours, keys, {}) for _, *keys in errors]
         rows.append([*row, _percent(ours["miss_rate_av2"])])
     head = [what, "n", *(_head(model_name(model), "single path, ADE / FDE, m") for model in models)]
-    head += [_head(title, "ADE / FDE, m") for title, *_ in pairs]
+    head += [_head(title, "ADE / FDE, m") for title, *_ in errors]
     caption += f"; the last columns are of {model_name(models[0])} alone."
     return table(caption, [*head, _head("misses", "%")], rows)
 
 
-def _pairs(modes: int) -> list[tuple[str, str, str]]:
+def pairs(modes: int) -> list[tuple[str, str, str]]:
     """What is scored as a mean and a final distance: title and names in the scores."""
-    pairs = [("single path", "ade_single", "fde_single"), ("most probable path", "ade_1", "fde_1")]
+    named = [("single path", "ade_single", "fde_single"), ("most probable path", "ade_1", "fde_1")]
     if modes > 1:
-        pairs.append((f"best of {min(modes, 6)}", "min_ade_6", "min_fde_6"))
+        named.append((f"best of {min(modes, 6)}", "min_ade_6", "min_fde_6"))
     if modes > 6:
-        pairs.append((f"best of {min(modes, 20)}", "min_ade_20", "min_fde_20"))
-    return pairs
+        named.append((f"best of {min(modes, 20)}", "min_ade_20", "min_fde_20"))
+    return named
 
 
 def _told(found: Examined) -> dict[str, dict[str, float]]:

@@ -28,13 +28,13 @@ from trajpred.budget import TimeBudget
 from trajpred.cdr import read_predicted
 from trajpred.config import DEFAULT_MODEL, NS_PER_S, HorizonConfig, OutputConfig, PredictorConfig
 from trajpred.errors import ArtefactError, InputError
+from trajpred.markers import markers
 from trajpred.memory import keep_freed_memory
 from trajpred.messages import decode_tracked, encode_predicted, encode_tracked, frame_of, steps_by_label
 from trajpred.predictor import Ego, Predictor
 from trajpred.runtime import OnnxModel, Provider
 from trajpred.types import Label, Source, TrackFrame, ids_from_int
 from trajpred_ros.diagnostics import Health, Stages, diagnostic_array
-from trajpred_ros.markers import markers
 from trajpred_ros.odometry import ego_state
 from trajpred_ros.parameters import Parameter, declare
 from trajpred_ros.transforms import Transforms

@@ -1,8 +1,9 @@
-"""What was predicted as lines for RViz and Foxglove: a serialized visualization_msgs/MarkerArray.
+"""What was predicted as boxes and lines for RViz and Foxglove: a serialized visualization_msgs/MarkerArray.
 
-Written as bytes (CDR, little endian), because a thousand message objects cost a tenth of a second. The
-fields of Marker are the same from ROS 2 Humble to Rolling. With a namespace of a fixed length, all markers
-begin 4 bytes behind a multiple of 8, so that they differ in length only by their points.
+Neither draws a PredictedObjects by itself. Written as bytes (CDR, little endian), because a thousand message
+objects cost a tenth of a second. The fields of Marker are the same from ROS 2 Humble to Rolling. With a
+namespace of a fixed length, all markers begin 4 bytes behind a multiple of 8, so that they differ in length
+only by their points; a box has none.
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from trajpred.messages import CYLINDER
 from trajpred.types import Int, Label, bytes_from_ids
 
 if TYPE_CHECKING:
     from trajpred import cdr
 
+MARKERS = "visualization_msgs/msg/MarkerArray"
 LINE_WIDTH_M = 0.15
 ALPHA_MIN = 0.15
 """The least probable path can still be seen."""
+BOX_ALPHA = 0.6
+SIZE_MIN_M = 0.3
+"""Each side of an object that is smaller, or not known, as those of a polygon; RViz draws nothing flat."""
+BOX_ID = -1
+"""The paths of an object are numbered from 0."""
 
-_LINE_STRIP, _DELETE_ALL = 4, 3
+_CUBE, _CYLINDER, _LINE_STRIP, _DELETE_ALL = 1, 3, 4, 3
 _NS_PER_S = 1_000_000_000
 _ENCAPSULATION = (0, 1, 0, 0)  # plain CDR, little endian
 _BODY = 8  # where the body starts in our buffer, so that what is aligned in it is so in memory
@@ -56,18 +64,19 @@ PALETTE = _palette()
 
 
 def markers(predicted: cdr.PredictedObjects, lifetime_s: float, delete_all: bool) -> bytes:
-    """One line strip for each path of each object, as a serialized MarkerArray with the same header.
+    """A box for each object and a line strip for each of its paths, as a serialized MarkerArray.
 
-    A line's namespace is the object's id in hexadecimal, its id the path's number; it has the colour of the
-    most probable class, and the confidence is its alpha. lifetime_s: how long a line is shown if no other
-    replaces it (0: for ever). delete_all: a marker that wipes away all that is shown comes first.
+    All have the header of the message, the object's id in hexadecimal as their namespace, and the colour of
+    its most probable class. A box (a cylinder where the shape is one) stands at the object's first pose; one
+    without a pose has none. A line has its path's number as id and the confidence as alpha. lifetime_s: how
+    long they are shown if no others replace them (0: for ever). delete_all: a marker that wipes away all
+    that is shown comes first.
     """
-    count = np.diff(predicted.pose_start)
     wipe = _blank(int(delete_all), predicted, name_length=1)
     wipe["action"] = _DELETE_ALL
-    lines = _lines(predicted, lifetime_s)
-    lines["point_count"] = count
-    size = np.concatenate([_size(wipe, np.zeros(len(wipe), np.int64)), _size(lines, count)])
+    shown = np.concatenate([_boxes(predicted), _lines(predicted)])
+    shown["lifetime_sec"], shown["lifetime_nanosec"] = divmod(round(lifetime_s * _NS_PER_S), _NS_PER_S)
+    size = np.concatenate([_size(wipe), _size(shown)])
     start = _BODY + 4 + np.cumsum(size) - size
     end = _BODY + 4 + int(size.sum())
 
@@ -75,29 +84,49 @@ def markers(predicted: cdr.PredictedObjects, lifetime_s: float, delete_all: bool
     words.view(np.uint8)[4:8] = _ENCAPSULATION
     words[2] = len(size)
     _put(words, start[: len(wipe)], _words(wipe))
-    _put(words, start[len(wipe) :], _words(lines))
+    _put(words, start[len(wipe) :], _words(shown))
     _put(words, start + size - _REST.nbytes, np.broadcast_to(_REST, (len(size), len(_REST))))
-    path = (start[len(wipe) :] + lines.itemsize) // 8 - 3 * predicted.pose_start[:-1]
+    count = np.diff(predicted.pose_start)
+    path = (start[len(size) - len(count) :] + shown.itemsize) // 8 - 3 * predicted.pose_start[:-1]
     point = np.repeat(path, count) + 3 * np.arange(len(predicted.poses))  # its place, counted in float64
     for axis in range(3):
         words.view("<f8")[point + axis] = predicted.poses[:, axis]
     return words.view(np.uint8)[4 : end - (_FILLING if len(size) else 0)].tobytes()
 
 
-def _lines(predicted: cdr.PredictedObjects, lifetime_s: float) -> NDArray[Any]:
+def _boxes(predicted: cdr.PredictedObjects) -> NDArray[Any]:
+    """(B,) the markers of all objects that have a pose."""
+    first = predicted.pose_start[predicted.path_start]  # of the object's own poses, if it has any
+    owner = np.flatnonzero(np.diff(first))
+    boxes = _named(predicted, owner)
+    boxes["id"] = BOX_ID
+    boxes["type"] = np.where(predicted.shape_type[owner] == CYLINDER, _CYLINDER, _CUBE)
+    boxes["pose"] = predicted.poses[first[owner]]
+    boxes["scale"] = np.fmax(predicted.dimensions[owner], SIZE_MIN_M)  # also for NaN
+    boxes["colour"][:, 3] = BOX_ALPHA
+    return boxes
+
+
+def _lines(predicted: cdr.PredictedObjects) -> NDArray[Any]:
     """(M,) the markers of all paths, without their points."""
     paths = np.diff(predicted.path_start)
     owner = np.repeat(np.arange(len(paths)), paths)
-    lines = _blank(len(owner), predicted, name_length=_NAME_LENGTH)
-    names = bytes_from_ids(predicted.ids).tobytes().hex().encode()
-    lines["name"] = np.frombuffer(names, f"S{_NAME_LENGTH - 1}")[owner]
+    lines = _named(predicted, owner)
     lines["id"] = np.arange(len(owner)) - predicted.path_start[:-1][owner]
     lines["type"] = _LINE_STRIP
     lines["scale"] = (LINE_WIDTH_M, 0.0, 0.0)
-    lines["colour"][:, :3] = PALETTE[_most_probable(predicted)[owner]]
     lines["colour"][:, 3] = np.fmin(np.fmax(predicted.confidence, ALPHA_MIN), 1.0)  # NaN is faint
-    lines["lifetime_sec"], lines["lifetime_nanosec"] = divmod(round(lifetime_s * _NS_PER_S), _NS_PER_S)
+    lines["point_count"] = np.diff(predicted.pose_start)
     return lines
+
+
+def _named(predicted: cdr.PredictedObjects, owner: Int) -> NDArray[Any]:
+    """(M,) new markers with the namespace and the colour of the objects (M,) that they are of."""
+    named = _blank(len(owner), predicted, name_length=_NAME_LENGTH)
+    names = bytes_from_ids(predicted.ids).tobytes().hex().encode()
+    named["name"] = np.frombuffer(names, f"S{_NAME_LENGTH - 1}")[owner]
+    named["colour"][:, :3] = PALETTE[_most_probable(predicted)[owner]]
+    return named
 
 
 def _blank(rows: int, predicted: cdr.PredictedObjects, name_length: int) -> NDArray[Any]:
@@ -134,9 +163,9 @@ def _blank(rows: int, predicted: cdr.PredictedObjects, name_length: int) -> NDAr
     return blank
 
 
-def _size(blank: NDArray[Any], points: Int) -> Int:
-    """(M,) bytes of each marker with its points (M,), up to where the next one starts."""
-    return blank.itemsize + 24 * points + _REST.nbytes
+def _size(blank: NDArray[Any]) -> Int:
+    """(M,) bytes of each marker with its points, up to where the next one starts."""
+    return blank.itemsize + 24 * blank["point_count"].astype(np.int64) + _REST.nbytes
 
 
 def _words(blank: NDArray[Any]) -> NDArray[np.uint32]:

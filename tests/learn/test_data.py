@@ -10,7 +10,15 @@ import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.features import to_map
-from trajpred.learn.data import Batches, augment, fit_grid, fold_windows, hide_neighbours, make_batch
+from trajpred.learn.data import (
+    Batches,
+    augment,
+    fit_grid,
+    fold_windows,
+    hide_neighbours,
+    make_batch,
+    some_moments,
+)
 
 NEAR = NeighbourConfig(count=3, radius_m=8.0)
 PLAIN = TrainingConfig(flip=False, scale_range=0.0, history_dropout=0.0, batch_agents=32)
@@ -103,6 +111,15 @@ def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
         torch.testing.assert_close(a.truth, b.truth)
     batches.epoch = 1
     assert not torch.equal(next(iter(batches)).truth[:3], first[0].truth[:3])
+
+
+def test_some_moments_are_whole_ones_and_about_as_many_rows_as_asked_for(windows):
+    rng = np.random.default_rng(0)
+    assert some_moments(windows, len(windows), rng) is windows
+    some = some_moments(windows, len(windows) // 3, rng)
+    assert len(windows) // 6 < len(some) < len(windows) // 2
+    for group in np.unique(some.group):
+        assert (some.group == group).sum() == (windows.group == group).sum()
 
 
 def test_basis_is_orthonormal_and_spans_straight_motion(windows):

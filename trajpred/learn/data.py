@@ -84,6 +84,15 @@ def hide_neighbours(batch: Batch, share: float, rng: Generator) -> Batch:
     return batch._replace(inputs=batch.inputs._replace(near_mask=mask & kept))
 
 
+def some_moments(windows: Windows, rows: int, rng: Generator) -> Windows:
+    """About so many rows, as whole moments drawn at random; all windows if there are no more."""
+    if len(windows) <= rows:
+        return windows
+    groups = np.unique(windows.group)
+    drawn = rng.choice(groups, max(1, len(groups) * rows // len(windows)), replace=False)
+    return windows.take(np.isin(windows.group, drawn))
+
+
 def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     """Normalisation, the basis of futures and the anchors, from the training windows."""
     history = fold_windows(windows)

@@ -349,6 +349,21 @@ def test_what_a_tracker_made_of_a_truth_is_not_played_backwards():
         DataSource("seen", (scene,), TWO_AND_TWO, truth=(Truth(scene, scene.ids),)).reversed()
 
 
+def test_moments_in_which_nobody_is_of_interest_go():
+    scene = scene_of({1: range(5), 2: range(1, 6)}, label=[Label.CAR] * 5 + [Label.PEDESTRIAN] * 5)
+    windows = cut((scene,), TWO_AND_TWO)
+    some = windows.of_interest(windows.label == Label.PEDESTRIAN)
+    assert described(windows) == {
+        (0, 1.0): {1: (True, [1, 1, 1, 1]), 2: (False, [0, 1, 1, 1])},
+        (0, 2.0): {1: (True, [1, 1, 1, 1]), 2: (True, [1, 1, 1, 1])},
+        (0, 3.0): {1: (False, [1, 1, 1, 0]), 2: (True, [1, 1, 1, 1])},
+    }
+    assert described(some) == {
+        (0, 2.0): {1: (False, [1, 1, 1, 1]), 2: (True, [1, 1, 1, 1])},
+        (0, 3.0): {1: (False, [1, 1, 1, 0]), 2: (True, [1, 1, 1, 1])},
+    }
+
+
 def test_windows_of_two_sets_follow_each_other_and_share_no_moment():
     one, other = (
         cut((scene_of({1: points}, name=name),), TWO_AND_TWO)

@@ -343,8 +343,13 @@ def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
 
 
 def _to_train_on(source: DataSource, protocol: Protocol | None, training: TrainingConfig) -> Windows:
+    from trajpred.types import Label
+
     windows = _windows(source, protocol)
-    return windows.followed_by(_windows(source.reversed(), protocol)) if training.reverse else windows
+    if not training.reverse:
+        return windows
+    backwards = _windows(source.reversed(), protocol)
+    return windows.followed_by(backwards.of_interest(backwards.label == Label.PEDESTRIAN))
 
 
 def _evaluation(

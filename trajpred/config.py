@@ -139,9 +139,10 @@ class TrainingConfig:
     anneal_from, in units of an agent's mean cost) to hard. noise_m: observed positions are blurred by up to
     this standard deviation, another one for each agent. bend_per_m: whole moments are bent, straight
     tracks to arcs of a random curvature of this standard deviation. reverse: every recording is also played
-    backwards. neighbour_dropout: share of agents from whom some neighbours are hidden, another part for
-    each. endpoint_weight: of a path's last error, beside its mean one. threads: the matrices are small, so
-    that two runs side by side gain more than two threads in one.
+    backwards, for who is on foot: wheels brake harder than they set off. neighbour_dropout: share of agents
+    from whom some neighbours are hidden, another part for each. endpoint_weight: of a path's last error,
+    beside its mean one. threads: the matrices are small, so that two runs side by side gain more than two
+    threads in one.
     """
 
     epochs: int = 30

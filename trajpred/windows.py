@@ -57,6 +57,12 @@ class Windows:
         }
         return Windows(protocol=self.protocol, scene_names=self.scene_names, **kept)
 
+    def of_interest(self, rows: Bool) -> Windows:
+        """Only these rows are still targets; moments without any target go."""
+        target = self.target & rows
+        kept = np.isin(self.group, self.group[target])
+        return replace(self.take(kept), target=target[kept])
+
     def followed_by(self, other: Windows) -> Windows:
         """The moments of both, the other's groups and scenes counted on. Both are of one protocol."""
         numbered = {

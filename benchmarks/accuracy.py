@@ -290,8 +290,13 @@ def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    """What is measured; "-dirty" where anything but results was changed since."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 def _read(folder: Path, data: str, calibrated: str) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from trajpred.cdr import TrackedObjects, read_predicted
 from trajpred.config import NS_PER_S, PredictorConfig
-from trajpred.messages import MAX_PATHS, MAX_POSES
-from trajpred.predictor import POSITION_MAX_M
+from trajpred.messages import MAX_PATHS, MAX_POSES, frame_of
+from trajpred.predictor import BELIEVED_AFTER, POSITION_MAX_M
+from trajpred.types import Label
 
+FAILED_CALLS = "calls of the model failed"
+BY, UNTRAINED = "answers by ", "answers by untrained_class"
 _REORDER_NS = round(PredictorConfig().reorder_tolerance_s * NS_PER_S)
 
 
@@ -43,11 +47,16 @@ def broken(question: TrackedObjects, raw: bytes) -> str:
 class Ledger:
     """What the diagnostics of a node must say of the messages that it took, by the words of the contract.
 
-    counts: by the names that the diagnostics have.
+    trained: the names of the classes that its model answers; none where it was asked for a baseline.
+    counts: by the names that the diagnostics have, and `answered_by`.
     """
 
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+    def __init__(self, trained: Collection[str] = ()) -> None:
+        self.counts: Counter[str] = Counter({FAILED_CALLS: 0})
+        self.answered_by = f"{BY}model or untrained_class" if trained else f"{BY}baseline"
+        self._trained = {Label[name] for name in trained}
+        self._in_doubt: dict[bytes, tuple[int, ...]] = {}
+        self._untrained_at_most = 0
         self._newest_ns: int | None = None
         self._frame_id: str | None = None
 
@@ -62,8 +71,48 @@ class Ledger:
         again[np.unique(objects.ids, return_index=True)[1]] = False
         self.counts["answers by invalid_state"] += int((~usable).sum())
         self.counts["answers by duplicate_id"] += int((usable & again).sum())
+        followed = np.flatnonzero(usable & ~again)
+        repeated = objects.stamp_ns == self._newest_ns
         if self._move_time(objects.stamp_ns, objects.frame_id):
-            self.counts["answers by out_of_order"] += int((usable & ~again).sum())
+            self.counts["answers by out_of_order"] += len(followed)
+            return
+        self.counts[self.answered_by] += len(followed)
+        if self._trained:
+            seen = zip(
+                objects.ids[followed].tolist(), frame_of(objects).label[followed].tolist(), strict=True
+            )
+            self._untrained_at_most += sum(self._doubtful(*one, repeated) for one in seen)
+
+    def against(self, diagnostics: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+        """By name, what was counted, and what was sent: at most so many, for those of an untrained class."""
+        found = {name: int(n) for name, n in diagnostics.items() if name in self.counts or BY in name}
+        untrained = found.pop(UNTRAINED, 0)
+        if self._trained:
+            found[self.answered_by] = found.pop(BY + "model", 0) + untrained
+        pairs = {name: (found.get(name, 0), self.counts[name]) for name in {**self.counts, **found}}
+        return {**pairs, UNTRAINED: (untrained, self._untrained_at_most)}
+
+    def wrong(self, diagnostics: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+        """What was counted otherwise than sent, who answered that should not have included."""
+        return {
+            name: (counted, sent)
+            for name, (counted, sent) in self.against(diagnostics).items()
+            if counted > sent or (counted < sent and name != UNTRAINED)
+        }
+
+    def _doubtful(self, number: bytes, label: int, repeated: bool) -> bool:
+        """Whether it may be taken for a class that the model does not know.
+
+        It may once it was seen as one, until it is seen as another often enough, one after the other; a
+        repeated stamp is no other sight of it.
+        """
+        if label not in self._trained:
+            self._in_doubt[number] = ()
+        elif number in self._in_doubt and not repeated:
+            seen = (*self._in_doubt.pop(number), label)[-BELIEVED_AFTER:]
+            if len(seen) < BELIEVED_AFTER or len(set(seen)) > 1:
+                self._in_doubt[number] = seen
+        return number in self._in_doubt
 
     def _move_time(self, stamp_ns: int, frame_id: str) -> bool:
         """Whether the message is late."""
@@ -78,3 +127,8 @@ class Ledger:
         if not late:
             self._newest_ns = stamp_ns
         return late
+
+
+def growth(messages: Sequence[float], memory: Sequence[float]) -> float:
+    """Bytes with every message: the slope of the straight line that is nearest to all the (N,) pairs."""
+    return float(np.polyfit(messages, memory, 1)[0])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from contract import UNTRAINED
 from pages import table
 
 from trajpred.figures import BLUE, GREY, PAGE_WIDTH_IN, VERMILLION, new_figure, save, style
@@ -32,11 +33,14 @@ def tables(found: Found) -> dict[str, str]:
 def summary(found: Found) -> str:
     """What was run on what, and whether it was sound."""
     asked, machine = found["asked_for"], found["machine"]
+    by_model = found["answers_of_the_model"] / max(1, found["objects"])
     rows = [
         ("machine", f"{machine['processor']}, {machine['cores']} cores"),
+        ("transport", "Fast DDS with a segment of 64 MiB"),
         (
             "lasted",
-            f"{found['seconds'] / 60:.1f} minutes, {found['sent'] / found['seconds']:.1f} messages a second",
+            f"{found['seconds'] / 60:.1f} minutes, {found['sent'] / found['seconds']:.1f} messages a second: "
+            f"due {asked['rate']:g} times a second, but for {found['silent_s']:.0f} s of silence in faults",
         ),
         ("objects in a message without a fault", str(asked["objects"])),
         ("messages sent", str(found["sent"])),
@@ -46,11 +50,16 @@ def summary(found: Found) -> str:
         ("damaged, and counted as rejected", str(found["damaged"])),
         ("neither answered nor counted", str(len(found["without_an_answer"]))),
         ("answers that break a promise", str(len(found["promises_broken"]))),
+        ("objects in the answers", f"{found['objects']}, {by_model:.1%} of them by the model"),
         ("counted otherwise than sent", ", ".join(found["miscounted"]) or "nothing"),
         (
             "resident memory of the node",
             f"{found['mib_settled']:.0f} MiB after {found['settled_after_s'] / 60:.1f} minutes, at most "
             f"{found['mib_max']:.0f} afterwards, {found['mib_at_the_end']:.0f} at the end",
+        ),
+        (
+            "growth of memory after that",
+            f"{found['bytes_with_every_message']:.0f} bytes with every message",
         ),
         ("crashes, tracebacks", f"{int(found['crashed'])}, {found['tracebacks']}"),
         ("a subscriber was stopped for 10 s", f"{found['subscriber_stops']} times"),
@@ -75,10 +84,9 @@ def latency_table(found: Found) -> str:
 
 def counts_table(found: Found) -> str:
     """What the diagnostics say at the end, beside what was sent."""
-    wrong = found["miscounted"]
     rows = (
-        [name, str(counted), str(wrong[name]["sent"] if name in wrong else counted)]
-        for name, counted in found["counted"].items()
+        [name, str(counted), f"at most {sent}" if name == UNTRAINED else str(sent)]
+        for name, (counted, sent) in found["counted_and_sent"].items()
     )
     return table(["in the diagnostics", "counted", "sent"], rows)
 
@@ -96,11 +104,12 @@ def picture(found: Found, out: Path) -> None:
     above.plot(minutes, [row["mib"] for row in found["memory"]], color=BLUE, linewidth=1.2)
     above.set_ylim(bottom=0)
     style(above, "", "resident memory, MiB")
+    answered = [row for row in found["windows_ms"] if row["count"]]
+    minutes = [row["s"] / 60 for row in answered]
     for name, colour in (("max", GREY), ("p99", VERMILLION), ("p50", BLUE)):
-        below.plot(
-            minutes, [row[name] for row in found["windows_ms"]], color=colour, linewidth=1.0, label=name
-        )
+        below.plot(minutes, [row[name] for row in answered], color=colour, linewidth=1.0, label=name)
     below.set_yscale("log")
+    below.set_ylim(top=10 * max(row["max"] for row in answered))  # room for the legend
     style(below, "minutes", "question to answer, ms")
     below.legend(fontsize=8, frameon=False, ncols=3, loc="upper right")
     save(figure, out)

@@ -9,7 +9,7 @@
 | sdd_trajnet:SPLIT | standard pedestrian split; val is taken out of train | 8 + 12 steps of 0.4 s |
 | sdd:SPLIT | raw annotations by video, all classes | 8 + 12 steps of 12 frames |
 | sdd:SPLIT:CLASS | the same, but only this class (Biker ...) is scored | 8 + 12 steps of 12 frames |
-| union:FOLD:SPLIT | train or val of all the above, on a finer grid | 8 + 12 steps of 0.4 s |
+| union:FOLD:SPLIT | train or val of all the above; train has simulated traffic too | 8 + 12 steps of 0.4 s |
 | kitti, kitti:SEQUENCE | all sequences, or one | 10 + 30 steps of 0.1 s |
 | womd | Waymo scenarios, the recording car left out | 11 + 80 steps of 0.1 s |
 | simulated:SPLIT | what trackers see of simulated traffic, its true future | 3.5 s at 10 Hz + 16 of 0.5 s |
@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
 from data_tools.simulate.layouts import LAYOUTS
 from data_tools.simulate.record import Recording, record
 from data_tools.text import WORD, find_files, read_columns
-from trajpred.config import Protocol
+from trajpred.config import NS_PER_S, Protocol
 from trajpred.errors import InputError
 from trajpred.progress import bar
 from trajpred.tables import read_tables
@@ -56,8 +57,12 @@ WOMD_PROTOCOL = Protocol(step_ns=womd.STEP_NS, observe=11, predict=80)
 
 SIMULATED_PROTOCOL = Protocol(step_ns=500_000_000, observe=36, predict=16, stride=20, fine=5)
 SIMULATED_S = 60.0
+SIMULATED_HZ = 10.0
 SIMULATED_SEEDS = {"train": range(80), "val": range(10_000, 10_008), "test": range(20_000, 20_010)}
 """Recordings of each scenario, SIMULATED_S long, by seed: no place is in two splits."""
+UNION_SIMULATED_S = 10.0
+UNION_SIMULATED_SEEDS = range(20)
+"""Many places for a short time: about as many windows as all recordings of the union have."""
 
 VRU_STEP_NS = 80_000_000
 """The nominal rate of the cyclists' clips; a fifth of the protocol's step, so that training can cut the
@@ -189,7 +194,8 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
 
     The two splits of SDD share videos. Whoever is scored in one (of the standard split, pedestrians) in its
     test is left out of the other, and whoever is in its val out of the other's train. The pedestrians
-    at the cyclists' place have no split: all are train.
+    at the cyclists' place have no split: all are train. Simulated traffic, as it truly was, has the fast
+    vehicles and the turning cyclists of which the recordings have few.
     """
     match options:
         case [fold, ("train" | "val") as split] if fold in FOLDS:
@@ -212,8 +218,11 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
         ),
         *(on_grid(scene, VRU_STEP_NS, together=True, gap_max_ns=SDD_GAP_NS) for scene in raw),
         *_vru(name, [split], root).scenes,
-        *(_vru_pedestrians(name, [], root).scenes if split == "train" else ()),
     ]
+    if split == "train":
+        wanted = [(scenario, seed) for seed in UNION_SIMULATED_SEEDS for scenario in LAYOUTS]
+        made = _simulate(name, wanted, UNION_SIMULATED_S, NS_PER_S / VRU_STEP_NS)
+        scenes += [*_vru_pedestrians(name, [], root).scenes, *(_positions(one.truth.scene) for one in made)]
     return DataSource(name, tuple(scenes), Protocol())
 
 
@@ -257,15 +266,26 @@ def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
         case _:
             raise _unknown(name)
     wanted = [(scenario, seed) for seed in SIMULATED_SEEDS[split] for scenario in scenarios]
-    with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(wanted))) as pool:
-        made = [pool.submit(record, scenario, SIMULATED_S, seed) for scenario, seed in wanted]
-        found = [future.result() for future in bar(made, len(made), f"simulating {name}")]
+    found = _simulate(name, wanted, SIMULATED_S, SIMULATED_HZ)
     return DataSource(
         name,
         tuple(one.tracks for one in found),
         SIMULATED_PROTOCOL,
         truth=tuple(one.truth for one in found),
     )
+
+
+def _simulate(name: str, wanted: list[tuple[str, int]], seconds: float, rate_hz: float) -> list[Recording]:
+    """Each scenario with its seed, on all cores."""
+    with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(wanted))) as pool:
+        made = [pool.submit(record, scenario, seconds, seed, rate_hz) for scenario, seed in wanted]
+        return [future.result() for future in bar(made, len(made), f"simulating {name}")]
+
+
+def _positions(scene: Scene) -> Scene:
+    """Without yaw and velocity, which the other recordings of the union do not have."""
+    nothing = np.zeros(len(scene), bool)
+    return replace(scene, yaw_valid=nothing, velocity_valid=nothing)
 
 
 _SETS: dict[str, Callable[[str, list[str], Path], DataSource]] = {

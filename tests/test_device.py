@@ -88,6 +88,8 @@ def eventful(ticks, agents, seed=0):
         asked = traffic(stamp_ns, numbers, frame_id)
         if tick % 10 == 7 and count:
             asked.xy[0] = np.nan
+        if tick % 3 == 2 and count:
+            asked.xy[-1] += 500.0
         yield asked
 
 
@@ -103,6 +105,7 @@ def test_through_all_that_happens_the_answers_are_those_of_the_plain_path(max_tr
         at_most = int(draw.integers(0, 20)) if number % 5 == 0 else None
         assert_close(resident.step(asked, at_most), plain.step(asked, at_most))
     assert resident.counts == plain.counts
+    assert plain.counts.leaps > 20
     assert len(resident) == len(plain)
     sources = {
         Source.MODEL,

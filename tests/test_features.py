@@ -226,6 +226,40 @@ def test_the_heading_at_standstill_withstands_centimetre_jitter():
     assert np.median(worst_drift_deg(0.01)) < 5.0
 
 
+def rests(x_m, stamps_s):
+    motion, found = Motion.empty(1), []
+    known = track(np.stack([x_m, np.zeros(len(x_m))], axis=1), stamps_s)
+    for t in range(len(x_m)):
+        motion, _ = step_of(motion, known, t)
+        found.append(bool(motion.rests[0]))
+    return found
+
+
+def test_who_comes_nowhere_for_a_second_rests_and_does_not_as_soon_as_it_is_0_3_m_off():
+    """At 2 Hz: it stands, goes 0.25 m, which is not far, then 0.5 m at once, and stands again."""
+    x_m = [0.0, 0.0, 0.0, 0.25, 0.5, 0.5, 0.5, 0.5]
+    assert rests(x_m, 0.5 * np.arange(8)) == [False, False, True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("mps", [0.35, 1.4, 5.0])
+def test_who_goes_on_and_on_never_rests(mps):
+    stamps_s = np.arange(0.0, 20.0, 0.1)
+    assert not any(rests(mps * stamps_s, stamps_s))
+
+
+def test_who_rests_faces_where_it_did_whatever_the_noise_says_and_turns_with_a_yaw_that_is_known():
+    rng = np.random.default_rng(0)
+    walk = np.concatenate([np.arange(0.0, 3.0, 0.15), np.full(100, 3.0)])
+    xy = np.stack([walk, np.zeros(120)], axis=1)
+    xy[40:] += rng.normal(0.0, 0.05, (80, 2))
+    alone = track(xy, 0.1 * np.arange(120))
+    told = alone | {"yaw": rng.uniform(-3.0, 3.0, (1, 120)), "yaw_valid": np.ones((1, 120), bool)}
+    motion = fold(**alone).motion
+    assert apart(motion.heading[0], 0.0) > 0.1
+    assert apart(motion.facing[0], 0.0) < 0.05
+    assert fold(**told).motion.facing[0] == pytest.approx(told["yaw"][0, -1])
+
+
 def test_one_absurd_jump_leaves_the_memory_finite():
     points = [[-1e308, 0], [1e308, 0], [0, 0], [1, 0], [2, 0]]
     with np.errstate(all="ignore"):

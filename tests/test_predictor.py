@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trajpred.config import PredictorConfig
 from trajpred.predictor import Predictor
 from trajpred.timegrid import resample
-from trajpred.types import Prediction, Source, TrackFrame, ids_from_int
+from trajpred.types import Label, Prediction, Source, TrackFrame, ids_from_int
 
 S = 1_000_000_000
 BASELINES = ("cv", "ctrv", "kalman")
@@ -512,7 +512,7 @@ def on_earth(xy):
 
 
 class SlowConstantVelocity:
-    """Constant velocity as the contracts tell it, one object after the other, with unbounded room."""
+    """Constant velocity as the contracts tell it, one car after the other, with unbounded room."""
 
     def __init__(self, max_age_ns, reorder_ns):
         self.max_age_ns, self.reorder_ns = max_age_ns, reorder_ns
@@ -536,6 +536,10 @@ class SlowConstantVelocity:
             history = [h for h in self.seen.get(name, []) if h[0] != self.now]
             if history and self.now - history[-1][0] > self.max_age_ns:
                 history = []
+            if history:  # no car comes so far
+                then, there = history[-1]
+                reach = 3.0 + 70.0 * (self.now - then) / 1e9
+                history = history if math.dist(asked.xy[row], there) <= reach else []
             told = asked.velocity[row] if asked.velocity_valid[row] else np.zeros(2)
             velocities[row] = told if (np.abs(told) <= 1e3).all() else np.zeros(2)
             if history:
@@ -555,6 +559,7 @@ def test_constant_velocity_is_that_of_the_slow_reference_whatever_comes_in(ticks
     for forward, name, rows in ticks:
         now += forward
         asked = garbage_frame(now, name, rows)
+        asked = replace(asked, label=np.full(len(asked), Label.CAR, np.uint8))
         answer, expected = model_free.step(asked), slow.step(asked)
         assert np.flatnonzero(answer.source == Source.BASELINE).tolist() == sorted(expected)
         for row, velocity in expected.items():

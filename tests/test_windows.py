@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trajpred.config import Protocol
 from trajpred.errors import InputError
 from trajpred.types import Label, Scene, bytes_from_ids, ids_from_int
-from trajpred.windows import cut, on_grid
+from trajpred.windows import DataSource, Truth, cut, on_grid
 
 S = 1_000_000_000
 TWO_AND_TWO = Protocol(step_ns=S, observe=2, predict=2)
@@ -315,3 +315,62 @@ def test_nothing_is_interpolated_across_a_long_gap():
     scene = Scene.build("s", stamps, ids_from_int([1] * 5), np.zeros((5, 2)))
     grid = on_grid(scene, 400_000_000, gap_max_ns=500_000_000)
     assert (grid.stamp_ns // 1_000_000).tolist() == [0, 400, 1600, 2000]
+
+
+def test_played_backwards_a_recording_has_the_same_windows_the_other_way_round():
+    scene = scene_of(HAND_MADE)
+    windows = cut((scene.reversed(),), TWO_AND_TWO)
+    # 105 s is now 100 s; track 2 was lost at 3, track 3 came at 2.
+    assert described(windows) == {
+        (0, 1.0): {1: (True, [1, 1, 1, 1]), 2: (False, [0, 1, 0, 1]), 3: (True, [1, 1, 1, 1])},
+        (0, 3.0): {1: (True, [1, 1, 1, 1]), 2: (False, [0, 1, 1, 1]), 3: (False, [1, 1, 0, 0])},
+        (0, 2.0): {1: (True, [1, 1, 1, 1]), 3: (False, [1, 1, 1, 0])},
+    }
+    first = windows.xy[windows.target][0]
+    np.testing.assert_array_equal(first, [[15, 5], [14, 4], [13, 3], [12, 2]])
+
+
+def test_backwards_nothing_is_known_of_direction_and_twice_backwards_is_forwards():
+    scene = scene_of({1: range(3)}, yaw=0.5, velocity=np.ones((3, 2)), size=[4.0, 2.0, 1.5])
+    back = scene.reversed()
+    assert not back.yaw_valid.any()
+    assert not back.velocity_valid.any()
+    assert back.size_valid.all()
+    again = back.reversed()
+    np.testing.assert_array_equal(again.xy, scene.xy)
+    np.testing.assert_array_equal(again.stamp_ns, scene.stamp_ns)
+    empty = scene.take(slice(0))
+    assert not len(empty.reversed())
+
+
+def test_what_a_tracker_made_of_a_truth_is_not_played_backwards():
+    scene = scene_of({1: range(6)})
+    with pytest.raises(InputError, match="cannot be played backwards"):
+        DataSource("seen", (scene,), TWO_AND_TWO, truth=(Truth(scene, scene.ids),)).reversed()
+
+
+def test_moments_in_which_nobody_is_of_interest_go():
+    scene = scene_of({1: range(5), 2: range(1, 6)}, label=[Label.CAR] * 5 + [Label.PEDESTRIAN] * 5)
+    windows = cut((scene,), TWO_AND_TWO)
+    some = windows.of_interest(windows.label == Label.PEDESTRIAN)
+    assert described(windows) == {
+        (0, 1.0): {1: (True, [1, 1, 1, 1]), 2: (False, [0, 1, 1, 1])},
+        (0, 2.0): {1: (True, [1, 1, 1, 1]), 2: (True, [1, 1, 1, 1])},
+        (0, 3.0): {1: (False, [1, 1, 1, 0]), 2: (True, [1, 1, 1, 1])},
+    }
+    assert described(some) == {
+        (0, 2.0): {1: (False, [1, 1, 1, 1]), 2: (True, [1, 1, 1, 1])},
+        (0, 3.0): {1: (False, [1, 1, 1, 0]), 2: (True, [1, 1, 1, 1])},
+    }
+
+
+def test_windows_of_two_sets_follow_each_other_and_share_no_moment():
+    one, other = (
+        cut((scene_of({1: points}, name=name),), TWO_AND_TWO)
+        for name, points in (("a", range(5)), ("b", range(6)))
+    )
+    both = one.followed_by(other)
+    assert both.scene_names == ("a", "b")
+    assert both.group.tolist() == [0, 1, 2, 3, 4]
+    assert both.scene.tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(both.xy, np.concatenate([one.xy, other.xy]))

@@ -58,7 +58,7 @@ def train(
     sources = {split: _open(name, data_root) for split, name in names.items()}
     run = learn.fit(
         names["train"] + (f", picked by {val}" if val else ""),
-        _windows(sources["train"], protocol),
+        _to_train_on(sources["train"], protocol, training),
         _windows(sources["val"], protocol.coarse if protocol else None),
         model,
         training,
@@ -283,10 +283,9 @@ def ablate(
     _learn()
     from trajpred.learn.ablate import ablate as run
 
-    windows = {
-        split: _windows(_open(_fill(data, fold, split), data_root), protocol)
-        for split in ("train", "val", "test")
-    }
+    sources = {split: _open(_fill(data, fold, split), data_root) for split in ("train", "val", "test")}
+    windows = {split: _windows(source, protocol) for split, source in sources.items() if split != "train"}
+    windows["train"] = _to_train_on(sources["train"], protocol, training)
     print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))
 
 
@@ -361,6 +360,16 @@ def _windows(source: DataSource, protocol: Protocol | None) -> Windows:
 
     protocol = protocol or (Protocol() if source.streamed else source.protocol)
     return scored_only(cut(source.scenes, protocol, source.truth), source)
+
+
+def _to_train_on(source: DataSource, protocol: Protocol | None, training: TrainingConfig) -> Windows:
+    from trajpred.types import Label
+
+    windows = _windows(source, protocol)
+    if not training.reverse:
+        return windows
+    backwards = _windows(source.reversed(), protocol)
+    return windows.followed_by(backwards.of_interest(backwards.label == Label.PEDESTRIAN))
 
 
 def _evaluation(

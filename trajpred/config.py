@@ -138,8 +138,11 @@ class TrainingConfig:
     anneal_share: the share of the run over which winner-takes-all sharpens from soft (temperature
     anneal_from, in units of an agent's mean cost) to hard. noise_m: observed positions are blurred by up to
     this standard deviation, another one for each agent. bend_per_m: whole moments are bent, straight
-    tracks to arcs of a random curvature of this standard deviation. threads: the matrices are small, so
-    that two runs side by side gain more than two threads in one.
+    tracks to arcs of a random curvature of this standard deviation. reverse: every recording is also played
+    backwards, for who is on foot: wheels brake harder than they set off. neighbour_dropout: share of agents
+    from whom some neighbours are hidden, another part for each. endpoint_weight: of a path's last error,
+    beside its mean one. threads: the matrices are small, so that two runs side by side gain more than two
+    threads in one.
     """
 
     epochs: int = 30
@@ -156,7 +159,8 @@ class TrainingConfig:
     endpoint_weight: float = 0.5
     flip: bool = True
     scale_range: float = 0.2
-    reverse_share: float = 0.0
+    reverse: bool = False
+    neighbour_dropout: float = 0.0
     noise_m: float = 0.0
     bend_per_m: float = 0.0
     history_dropout: float = 0.1

@@ -93,8 +93,8 @@ class Resident:
         state: what the store kept of them. Returns the forecast, which holds until the next call, and what to
         keep. Raises CallError; what was kept is still valid then.
         """
-        first = FIRST + 2 * slots
-        written = first + (state["row"] == first)  # not the one that is read: what was before is still there
+        first, before = FIRST + 2 * slots, state["row"]
+        written = first + (np.abs(before) == first)  # not the one that was: what was before is still there
         bucket = self._buckets[bisect_left(self._sizes, len(steps))]
         bucket.fill(
             {
@@ -106,12 +106,17 @@ class Resident:
                 "near_rows": near.rows,
                 "near_mask": near.mask,
                 "near_relation": near.relation,
-                READ: state["row"],
+                READ: np.maximum(before, BLANK),
                 WRITTEN: written[:, None],
             }
         )
         forecast = bucket.run(captured=self.captured)
         return Forecast(*(part[: len(select)] for part in forecast)), {"row": written}
+
+    @staticmethod
+    def anew(row: Int) -> Int:
+        """(N,) what to give for tracks that begin anew, of what the store kept: zeros are read for them."""
+        return -np.abs(row)
 
     def _start(self, model: OnnxModel, tick: ModelProto) -> None:
         """Raises CallError where a captured graph does not repeat what it captured."""

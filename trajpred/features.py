@@ -41,6 +41,8 @@ RELATION = ("ahead_m", "left_m", "forward_mps", "left_mps", "heading_sin", "head
 
 TOW_M = 0.2
 """The heading is that of a trailer on a drawbar of this length: jitter at standstill does not turn it."""
+RESTS_M, RESTS_AFTER_S = 0.3, 1.0
+"""Who has not come farther than this in so long rests: 0.05 m of noise, in x and in y, stay within it."""
 SPEED_TIME_S = 0.8
 SPEED_MAX_MPS = 1e3
 """No road user is faster: a larger displacement is a fault of the tracker, and is cut to this."""
@@ -59,6 +61,10 @@ MOTION = np.dtype(
         ("speed", np.float64),
         ("count", np.int64),
         ("oriented", np.bool_),
+        ("facing", np.float64),
+        ("mark", np.float64, 2),
+        ("left_ns", np.int64),
+        ("rests", np.bool_),
     ],
     align=True,
 )
@@ -75,6 +81,9 @@ class Motion:
     over its time, or the tracker's velocity after a single observation; turn_rate (N,) rad/s between
     the last two displacements; interval_s (N,) between the last two observations, 0 after a single one;
     speed (N,) m/s, low-pass filtered; count (N,) observations so far.
+
+    rests (N,) whether it has been at one place, within RESTS_M of mark (N, 2) m since left_ns (N,), for
+    RESTS_AFTER_S; facing (N,) rad, the heading, but for who rests with a yaw that nobody knows: what it was.
     """
 
     __slots__ = ("rows",)
@@ -88,6 +97,10 @@ class Motion:
     speed: Float
     count: Int
     oriented: Bool
+    facing: Float
+    mark: Float
+    left_ns: Int
+    rests: Bool
 
     def __init__(self, rows: NDArray[np.void]) -> None:
         self.rows = rows
@@ -187,6 +200,12 @@ def _advance(
         if turned and (reach > TOW_M or not pulled or aimed):
             towed_x, towed_y = x - TOW_M * cos, y - TOW_M * sin
 
+        # Whoever comes farther than RESTS_M from the mark has left the place, and marks another.
+        mark_x, mark_y, left_ns = old.mark[0], old.mark[1], old.left_ns
+        if not moved or math.hypot(x - mark_x, y - mark_y) > RESTS_M:
+            mark_x, mark_y, left_ns = x, y, stamp_ns[i]
+        rests = stamp_ns[i] - left_ns >= RESTS_AFTER_S * 1e9
+
         # Between the middles of the last two displacements.
         turn_rate = 0.0
         last_x, last_y = old.velocity[0], old.velocity[1]
@@ -216,6 +235,9 @@ def _advance(
         new.speed = old.speed + settled * (speed - old.speed)
         new.count = old.count + 1
         new.oriented = old.oriented or turned
+        new.facing = old.facing if rests and old.oriented and not aimed else heading
+        new.mark[0], new.mark[1] = mark_x, mark_y
+        new.left_ns, new.rests = left_ns, rests
 
 
 class History(NamedTuple):

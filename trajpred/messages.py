@@ -39,8 +39,9 @@ VEHICLES = (Label.CAR, Label.TRUCK, Label.BUS, Label.TRAILER, Label.MOTORCYCLE)
 PEDESTRIANS = (Label.PEDESTRIAN, Label.BICYCLE)
 """What config.HorizonConfig calls vehicle and pedestrian; all other classes are its unknown."""
 
-TURNS_AFTER_M = 0.2
-"""The poses of a path turn once it has come so far: what is less does not turn who stands."""
+TURNS_AFTER_M = 0.3
+"""The poses of a path turn once it has come so far: what is less does not turn who stands. Between where an
+agent was seen and the first point of its path is the tracker's noise alone."""
 UNKNOWN_SPREAD_M = 1.0
 """A PredictedObjects does not say how sure a path is, so scores of the spread say nothing about it."""
 PATHS_READ_MAX = 100

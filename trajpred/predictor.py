@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +32,12 @@ STANDS_M, MOVES_M = 0.1, 0.2
 """From its first step on, a path of the model that comes no farther than the first of these stands there, one
 that comes as far as the second is taken as it is, and one in between is shortened: who stands does not creep.
 The first step stays: it tells where an agent is, noise of the tracker left out."""
+RESTING_STANDS_M, RESTING_MOVES_M = 0.6, 1.2
+"""The same for the most probable path of who rests (features.RESTS_M): a tracker's noise makes it creep."""
+LEAP_M = 3.0
+FASTEST_MPS = np.full(len(Label), 70.0)
+FASTEST_MPS[[Label.PEDESTRIAN, Label.BICYCLE]] = 12.0, 25.0
+"""Who comes LEAP_M farther than its class can in the time did not go that way: its motion begins anew."""
 BELIEVED_AFTER = 3
 """Another class than before is believed when a track has it in so many observations, one after the other."""
 STATE = "state of the model: "
@@ -56,6 +63,7 @@ class Counts:
     frames: int = 0
     resets: int = 0
     late_frames: int = 0
+    leaps: int = 0  # of tracks, see LEAP_M
     failed_calls: int = 0  # of the model
     last_failure: str = ""
     answers: Counter[Source] = field(default_factory=Counter)
@@ -192,8 +200,11 @@ class Predictor:
             tracked, slots = tracked[slots >= 0], slots[slots >= 0]
         before = self._store.load(slots, frame.stamp_ns)
         earlier, seen = Motion(before["motion"]), _observation(frame, tracked)
+        classes = _believed(before["class"], frame.label[tracked], new=earlier.count == 0)
+        leapt = _leaps(earlier.rows, before["class"], seen.xy, frame.stamp_ns)
+        if leapt.any():
+            self._forget(before, leapt)
         motion, steps = advance(earlier, seen)
-        classes = _believed(before["class"], frame.label[tracked], new=motion.count == 1)
         after: dict[str, NDArray[Any]] = {"motion": motion.rows, "class": classes}
         kalman = None
         if self.config.baseline == "kalman":
@@ -248,6 +259,15 @@ class Predictor:
             motion = whole
         return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
 
+    def _forget(self, before: Mapping[str, NDArray[Any]], leapt: Bool) -> None:
+        """What was remembered of these, but for their class."""
+        self.counts.leaps += int(leapt.sum())
+        for name, part in before.items():
+            if self._resident is not None and name.startswith(STATE):
+                part[leapt] = self._resident.anew(part[leapt])
+            elif name != "class":
+                part[leapt] = np.zeros((), part.dtype)
+
     def _move_time(self, frame: TrackFrame) -> Tick:
         """Move time to the frame's stamp. Tracks in another coordinate frame are of no use: forget them."""
         if self._frame_id is not None and frame.frame_id != self._frame_id:
@@ -293,7 +313,7 @@ class Predictor:
             ids=frame.ids,
             offset_s=self.offset_s,
             xy=motion.xy,
-            heading=motion.heading,
+            heading=motion.facing,
             velocity=motion.velocity,
             paths=answer.paths,
             probability=answer.probability,
@@ -357,17 +377,21 @@ def _turned(
     agents, modes, steps = spread.shape
     for i in range(agents):
         here, cos, sin = motion[i].xy, math.cos(motion[i].heading), math.sin(motion[i].heading)
-        share = _moving_share(single[i])
+        share = _moving_share(single[i], STANDS_M, MOVES_M)
         for t in range(steps):
             x, y = _kept(single[i], t, share)
             single_in_map[i, t, 0] = here[0] + x * cos - y * sin
             single_in_map[i, t, 1] = here[1] + x * sin + y * cos
-        total = 0.0
+        total, likeliest = 0.0, 0
         for k in range(modes):
             total += probability[i, k]
+            likeliest = k if probability[i, k] > probability[i, likeliest] else likeliest
         for k in range(modes):
             probability_of_one[i, k] = probability[i, k] / total
-            share = _moving_share(paths[i, k])
+            if motion[i].rests and k == likeliest:
+                share = _moving_share(paths[i, k], RESTING_STANDS_M, RESTING_MOVES_M)
+            else:
+                share = _moving_share(paths[i, k], STANDS_M, MOVES_M)
             for t in range(steps):
                 x, y = _kept(paths[i, k], t, share)
                 paths_in_map[i, k, t, 0] = here[0] + x * cos - y * sin
@@ -376,14 +400,14 @@ def _turned(
 
 
 @compiled
-def _moving_share(path: Float32) -> float:
+def _moving_share(path: Float32, stands_m: float, moves_m: float) -> float:
     """How much of what a path (S, 2) does after its first step is kept, see STANDS_M."""
     square = 0.0
     for t in range(len(path) - 1, 0, -1):  # most move, and are farthest at the end
         square = max(square, (path[t, 0] - path[0, 0]) ** 2 + (path[t, 1] - path[0, 1]) ** 2)
-        if square >= MOVES_M**2:
+        if square >= moves_m**2:
             return 1.0
-    return max(math.sqrt(square) - STANDS_M, 0.0) / (MOVES_M - STANDS_M)
+    return max(math.sqrt(square) - stands_m, 0.0) / (moves_m - stands_m)
 
 
 @compiled
@@ -420,6 +444,18 @@ def _duplicated(ids: Ids) -> Bool:
     again = np.ones(len(ids), bool)
     again[first] = False
     return again
+
+
+@compiled
+def _leaps(motion: NDArray[Any], classes: NDArray[Any], xy: Float, stamp_ns: int) -> Bool:
+    """(N,) whether one has come farther since it was seen last than its class can, see LEAP_M."""
+    leaps = np.zeros(len(xy), np.bool_)
+    for i in range(len(xy)):
+        old = motion[i]
+        if old.count > 0:
+            reach = LEAP_M + FASTEST_MPS[classes[i].believed] * (stamp_ns - old.stamp_ns) / 1e9
+            leaps[i] = math.hypot(xy[i, 0] - old.xy[0], xy[i, 1] - old.xy[1]) > reach
+    return leaps
 
 
 @compiled

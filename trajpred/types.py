@@ -328,6 +328,25 @@ class Scene:
         }
         return Scene(name=self.name, frame_id=self.frame_id, m_per_px=self.m_per_px, **kept)
 
+    def reversed(self) -> Scene:
+        """The recording played backwards between the same two moments.
+
+        What the tracker said of direction, yaw and velocity, is left out: nobody walks backwards.
+        """
+        if not len(self):
+            return self
+        return Scene.build(
+            self.name,
+            self.stamp_ns[0] + self.stamp_ns[-1] - self.stamp_ns,
+            self.ids,
+            self.xy,
+            label=self.label,
+            size=self.size,
+            size_valid=self.size_valid,
+            frame_id=self.frame_id,
+            m_per_px=self.m_per_px,
+        )
+
     def frames(self) -> Iterator[TrackFrame]:
         """The recording as perception ticks, one per distinct stamp, in order of time."""
         stamps, starts = np.unique(self.stamp_ns, return_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise, zip_longest
 from typing import Any
 
@@ -57,6 +57,26 @@ class Windows:
         }
         return Windows(protocol=self.protocol, scene_names=self.scene_names, **kept)
 
+    def of_interest(self, rows: Bool) -> Windows:
+        """Only these rows are still targets; moments without any target go."""
+        target = self.target & rows
+        kept = np.isin(self.group, self.group[target])
+        return replace(self.take(kept), target=target[kept])
+
+    def followed_by(self, other: Windows) -> Windows:
+        """The moments of both, the other's groups and scenes counted on. Both are of one protocol."""
+        numbered = {
+            "group": other.group + self.group.max(initial=-1) + 1,
+            "scene": other.scene + len(self.scene_names),
+        }
+        both = {
+            f.name: np.concatenate([getattr(self, f.name), numbered.get(f.name, getattr(other, f.name))])
+            for f in fields(self)
+            if f.name not in ("protocol", "scene_names")
+        }
+        names = self.scene_names + other.scene_names
+        return Windows(protocol=self.protocol, scene_names=names, **both)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
@@ -86,6 +106,12 @@ class DataSource:
     streamed: bool = False
     scored_label: int | None = None
     truth: tuple[Truth, ...] = ()
+
+    def reversed(self) -> DataSource:
+        """The same recordings played backwards. Raises InputError where there is a truth apart from them."""
+        if self.truth:
+            raise InputError(f"{self.name}: a tracker's faults cannot be played backwards")
+        return replace(self, scenes=tuple(scene.reversed() for scene in self.scenes))
 
 
 def on_grid(scene: Scene, step_ns: int, *, together: bool = False, gap_max_ns: int | None = None) -> Scene:

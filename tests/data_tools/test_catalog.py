@@ -4,6 +4,7 @@ import pytest
 from data_tools import catalog
 from data_tools.catalog import open_data
 from data_tools.convert import write_log
+from data_tools.simulate.layouts import LAYOUTS
 from tests.data_tools import test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru, test_womd
 from trajpred.config import Protocol
 from trajpred.errors import InputError
@@ -126,9 +127,16 @@ def test_kitti_and_pedestrians(data_root):
     assert all((np.diff(scene.stamp_ns) == 80_000_000).all() for scene in pedestrians.scenes)
 
 
+@pytest.fixture
+def few_places(monkeypatch):
+    """One simulated place of each kind, for a moment."""
+    monkeypatch.setattr(catalog, "UNION_SIMULATED_SEEDS", range(1))
+    monkeypatch.setattr(catalog, "UNION_SIMULATED_S", 1.0)
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_nobody_who_is_scored_in_a_test_is_in_the_union(data_root, split):
+def test_nobody_who_is_scored_in_a_test_is_in_the_union(data_root, few_places, split):
     scenes = {scene.name: scene for scene in open_data(f"union:zara1:{split}", data_root).scenes}
     assert not any(name.startswith("crowds_zara01") for name in scenes)
     assert not {scene.name for scene in open_data("vru:test", data_root).scenes} & set(scenes)
@@ -140,7 +148,7 @@ def test_nobody_who_is_scored_in_a_test_is_in_the_union(data_root, split):
 
 
 @pytest.mark.real_data
-def test_what_is_val_in_the_union_is_not_in_its_train(data_root):
+def test_what_is_val_in_the_union_is_not_in_its_train(data_root, few_places):
     train, val = (
         {
             (_as_standard(scene.name), label)
@@ -151,6 +159,18 @@ def test_what_is_val_in_the_union_is_not_in_its_train(data_root):
         for split in ("train", "val")
     )
     assert not train & val
+
+
+@pytest.mark.real_data
+def test_the_union_has_simulated_traffic_as_positions_on_its_grid_to_train_on(data_root, few_places):
+    train, val = (open_data(f"union:eth:{split}", data_root).scenes for split in ("train", "val"))
+    made = [scene for scene in train if scene.name.endswith("_0") and scene.name[:-2] in LAYOUTS]
+    assert {scene.name for scene in made} == {f"{scenario}_0" for scenario in LAYOUTS}
+    assert not {scene.name for scene in made} & {scene.name for scene in val}
+    for scene in made:
+        assert (np.diff(np.unique(scene.stamp_ns)) == 80_000_000).all()
+        assert not scene.yaw_valid.any()
+        assert not scene.velocity_valid.any()
 
 
 def _as_standard(video):

@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.features import to_map
-from trajpred.learn.data import Batches, augment, fit_grid, fold_windows, make_batch
+from trajpred.learn.data import (
+    Batches,
+    augment,
+    fit_grid,
+    fold_windows,
+    hide_neighbours,
+    make_batch,
+    some_moments,
+)
 
 NEAR = NeighbourConfig(count=3, radius_m=8.0)
 PLAIN = TrainingConfig(flip=False, scale_range=0.0, history_dropout=0.0, batch_agents=32)
@@ -59,13 +68,18 @@ def test_scaling_scales_displacements_of_a_moment_alike(windows):
         assert np.exp(-0.5) - 1e-6 <= ratio[here][0] <= np.exp(0.5) + 1e-6
 
 
-def test_reversed_moments_run_backwards(windows):
-    reverse = augment(windows, replace(PLAIN, reverse_share=1.0), np.random.default_rng(0))
-    assert reverse.target.sum() == windows.target.sum()
-    assert reverse.valid[:, 7].all()
-    forward = np.linalg.norm(np.diff(windows.xy[windows.target], axis=1), axis=-1)
-    backward = np.linalg.norm(np.diff(reverse.xy[reverse.target], axis=1), axis=-1)
-    np.testing.assert_allclose(np.sort(forward[:, 0]), np.sort(backward[:, -1]), atol=1e-9)
+def test_neighbours_are_hidden_from_the_share_of_agents_that_is_asked_for(windows):
+    batch = make_batch(windows, NEAR)
+    mask = batch.inputs.near_mask
+    assert mask.sum() > 100
+    rng = np.random.default_rng(0)
+    assert torch.equal(hide_neighbours(batch, 0.0, rng).inputs.near_mask, mask)
+    hidden = torch.stack([hide_neighbours(batch, 1.0, rng).inputs.near_mask for _ in range(200)])
+    assert not (hidden & ~mask).any()
+    # The root of a uniform number is 2/3 on average.
+    assert hidden[:, mask].float().mean() == pytest.approx(1 / 3, abs=0.03)
+    half = torch.stack([hide_neighbours(batch, 0.5, rng).inputs.near_mask for _ in range(200)])
+    assert half[:, mask].float().mean() == pytest.approx(2 / 3, abs=0.03)
 
 
 def test_shortened_histories_keep_the_last_observation(windows):
@@ -97,6 +111,15 @@ def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
         torch.testing.assert_close(a.truth, b.truth)
     batches.epoch = 1
     assert not torch.equal(next(iter(batches)).truth[:3], first[0].truth[:3])
+
+
+def test_some_moments_are_whole_ones_and_about_as_many_rows_as_asked_for(windows):
+    rng = np.random.default_rng(0)
+    assert some_moments(windows, len(windows), rng) is windows
+    some = some_moments(windows, len(windows) // 3, rng)
+    assert len(windows) // 6 < len(some) < len(windows) // 2
+    for group in np.unique(some.group):
+        assert (some.group == group).sum() == (windows.group == group).sum()
 
 
 def test_basis_is_orthonormal_and_spans_straight_motion(windows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
-from trajpred.errors import InputError
 from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
 from trajpred.learn.model import COASTING, Grid, Inputs, coast
-from trajpred.types import Bool, Float, Float32, Int
+from trajpred.types import Float, Float32, Int
 from trajpred.windows import Windows
 
 FLAGS = ("turn_cos", "moved", "oriented", "tracker_velocity_valid", "tracker_yaw_valid")
@@ -70,6 +69,28 @@ def _truth(windows: Windows, history: History, select: Int) -> Float:
     motion = history.motion
     ahead = windows.xy[select, windows.protocol.observe :] - motion.xy[select, None]
     return to_agent(ahead, motion.heading[select, None])
+
+
+def hide_neighbours(batch: Batch, share: float, rng: Generator) -> Batch:
+    """From this share of the agents, each neighbour with a probability that is drawn for the agent.
+
+    A place may be more crowded than any in training, or its tracker miss more: what an agent makes of its
+    own history has to stand by itself.
+    """
+    mask = batch.inputs.near_mask
+    agents, count = mask.shape
+    hidden = np.where(rng.random(agents) < share, np.sqrt(rng.random(agents)), 0.0)
+    kept = torch.from_numpy(rng.random((agents, count)) >= hidden[:, None])
+    return batch._replace(inputs=batch.inputs._replace(near_mask=mask & kept))
+
+
+def some_moments(windows: Windows, rows: int, rng: Generator) -> Windows:
+    """About so many rows, as whole moments drawn at random; all windows if there are no more."""
+    if len(windows) <= rows:
+        return windows
+    groups = np.unique(windows.group)
+    drawn = rng.choice(groups, max(1, len(groups) * rows // len(windows)), replace=False)
+    return windows.take(np.isin(windows.group, drawn))
 
 
 def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
@@ -132,15 +153,13 @@ def _cluster(points: Float, weight: Float, count: int, rng: Generator, rounds: i
 
 
 def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
-    """Turn, mirror, scale, bend, reverse and thin whole moments at random; blur and shorten histories.
+    """Turn, mirror, scale, bend and thin whole moments at random; blur and shorten histories.
 
     Features do not change under a turn, except for an agent seen once, whose heading is not known:
     turning keeps the model from learning the recording site's main direction.
     """
     _, moment = np.unique(windows.group, return_inverse=True)
     moments = int(moment.max()) + 1
-    windows = _reverse(windows, (rng.random(moments) < how.reverse_share)[moment])
-    _, moment = np.unique(windows.group, return_inverse=True)
     if how.bend_per_m:
         windows = _bend(windows, how.bend_per_m * rng.normal(size=moments)[moment])
     turn = rng.uniform(-np.pi, np.pi, moments)[moment]
@@ -175,26 +194,6 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
         yaw=mirror[:, None] * windows.yaw + turn[:, None],
         velocity=moved(windows.velocity),
     )
-
-
-def _reverse(windows: Windows, which: Bool) -> Windows:
-    """Let some moments run backwards. What the tracker said of direction is dropped there."""
-    if not which.any():
-        return windows
-    if windows.protocol.fine > 1:
-        raise InputError("training.reverse_share needs a history at the step of the future: protocol.fine 1")
-
-    def flipped(array: Any) -> Any:
-        return np.where(which.reshape(-1, *[1] * (array.ndim - 1)), array[:, ::-1], array)
-
-    turned = replace(
-        windows,
-        xy=flipped(windows.xy),
-        valid=flipped(windows.valid),
-        yaw_valid=windows.yaw_valid & ~which[:, None],
-        velocity_valid=windows.velocity_valid & ~which[:, None],
-    )
-    return turned.take(turned.valid[:, windows.protocol.observe - 1])
 
 
 def _bend(windows: Windows, curvature: Float) -> Windows:
@@ -253,4 +252,7 @@ class Batches(IterableDataset[Batch]):
             if self._training:
                 windows = augment(windows, self._training, rng)
             if windows.target.any():
-                yield make_batch(windows, self._near)
+                batch = make_batch(windows, self._near)
+                yield (
+                    hide_neighbours(batch, self._training.neighbour_dropout, rng) if self._training else batch
+                )

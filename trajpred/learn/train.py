@@ -27,7 +27,7 @@ from trajpred import __version__
 from trajpred.config import ModelConfig, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.calibrate import Calibration, calibrate, fold
-from trajpred.learn.data import Batch, Batches, augment, fit_grid
+from trajpred.learn.data import Batch, Batches, augment, fit_grid, some_moments
 from trajpred.learn.losses import distances, losses
 from trajpred.learn.model import Futures, TrajectoryModel
 from trajpred.memory import keep_freed_memory
@@ -35,6 +35,8 @@ from trajpred.types import Label
 from trajpred.windows import Windows
 
 RUN_FILE = "run.json"
+GRID_ROWS = 200_000
+"""What the grid of futures is fitted to at most: more would say the same and take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,8 @@ def _train(
     train: Windows, val: Windows, model_config: ModelConfig, config: TrainingConfig, out: Path, progress: bool
 ) -> tuple[float, float]:
     """From the last checkpoint, if there is one, to the end; returns the seconds and the best score in m."""
-    seen = augment(train, config, np.random.default_rng(config.seed))
+    rng = np.random.default_rng(config.seed)
+    seen = augment(some_moments(train, GRID_ROWS, rng), config, rng)
     model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
     best = ModelCheckpoint(dirpath=out, filename="best", monitor="val/score", enable_version_counter=False)
     # Of its own: save_last would keep the last one that was saved for being the best.

@@ -153,6 +153,7 @@ class Health:
             **{f"frames rejected: {reason}": str(count) for reason, count in self._rejected.items()},
             "resets": str(counts.resets),
             "late frames": str(counts.late_frames),
+            "tracks begun anew after a leap": str(counts.leaps),
             "calls of the model failed": str(counts.failed_calls),
             **{
                 f"answers by {source.name.lower()}": str(counts.answers[source])

@@ -7,6 +7,7 @@ import itertools
 import signal
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from tests.ros.conftest import Stage
 from tests.ros.nodes import INPUT, OUTPUT, Talk
 from tests.ros.test_prediction_node import STEP_NS, Health, change, moving
 from trajpred.cdr import read_predicted
-from trajpred.config import DEFAULT_MODEL
-from trajpred.messages import encode_tracked
+from trajpred.config import DEFAULT_MODEL, OutputConfig
+from trajpred.messages import decode_predicted, decode_tracked, encode_predicted, encode_tracked
+from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel, artefact, seal
 from trajpred.types import Label, TrackFrame, ids_from_int
 from trajpred_ros.prediction_node import PredictionNode
@@ -53,6 +55,13 @@ def many(tick: int, count: int, frame_id: str = "map") -> TrackFrame:
     )
 
 
+def as_published(predictor: Predictor, frame: TrackFrame) -> np.ndarray:
+    """(N, K, 16, 2) m, to 8 s."""
+    asked, tracked = decode_tracked(encode_tracked(frame))
+    raw = encode_predicted(tracked, predictor.step(asked), OutputConfig())
+    return decode_predicted(raw)[0].paths[..., :16, :]
+
+
 def test_input_that_is_silent_is_stale_and_is_answered_as_new_when_it_is_back(stage: Stage) -> None:
     """The stamps say that a minute has passed; the diagnostics need a shorter silence."""
     stage.start("trajpred-node", "--ros-args", "-p", "input_timeout:=0.8")
@@ -60,7 +69,9 @@ def test_input_that_is_silent_is_stale_and_is_answered_as_new_when_it_is_back(st
     for tick in range(5):
         talk.ask(moving(tick))
     health.until(lambda s: s.level == DiagnosticStatus.STALE and "no input for" in s.message, "STALE")
-    for tick in range(MINUTE, MINUTE + 100):
+    back, fresh = moving(MINUTE, count=2), Predictor(OnnxModel.load(DEFAULT_MODEL))
+    np.testing.assert_allclose(talk.ask(back).paths[..., :16, :], as_published(fresh, back), atol=1e-4)
+    for tick in range(MINUTE + 1, MINUTE + 100):
         talk.ask(moving(tick, count=2))
         stage.spin_for(0.05)
         if health.status.level != DiagnosticStatus.STALE:
@@ -70,7 +81,8 @@ def test_input_that_is_silent_is_stale_and_is_answered_as_new_when_it_is_back(st
     assert (values["tracks remembered"], values["resets"]) == ("2", "0")
 
 
-def test_a_signal_while_messages_are_waiting_ends_it_in_order(stage: Stage) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_messages_are_waiting_ends_it_in_order(stage: Stage, number: signal.Signals) -> None:
     node = stage.start("trajpred-node")
     talk = Talk(stage)
     burst = [encode_tracked(many(tick, 500)) for tick in range(50)]
@@ -79,9 +91,25 @@ def test_a_signal_while_messages_are_waiting_ends_it_in_order(stage: Stage) -> N
     stage.spin_until(lambda: talk.answers, what="a first answer")
     for raw in burst:
         talk.publisher.publish(raw)
-    node.send(signal.SIGTERM)
+    node.send(number)
     assert node.wait(10) == 0, node.said
     assert "Traceback" not in node.said
+
+
+def test_a_steady_road_user_is_followed_at_any_rate_of_messages(stage: Stage) -> None:
+    """To a tenth of its way in 3 s; a minute lies between one rate and the next."""
+    stage.start("trajpred-node")
+    talk = Talk(stage)
+    for begun, rate_hz in enumerate((1, 2, 5, 10, 20, 50)):
+        for tick in range(6 * rate_hz):
+            one = moving(0)
+            at_s = tick / rate_hz
+            moved = one.xy + np.array([5.0 * at_s, 0.0])
+            stamp_ns = one.stamp_ns + round((60 * begun + at_s) * 1e9)
+            answer = talk.ask(replace(one, stamp_ns=stamp_ns, xy=moved))
+        likeliest = answer.paths[np.arange(3), answer.probability.argmax(axis=1)]
+        ahead = likeliest[:, np.argmin(np.abs(answer.offset_s - 3.0))] - moved
+        np.testing.assert_allclose(ahead, [(15.0, 0.0)] * 3, atol=1.5, err_msg=f"{rate_hz} Hz")
 
 
 def test_each_damaged_message_is_counted_and_no_track_forgotten(stage: Stage) -> None:

@@ -240,9 +240,11 @@ def test_a_missing_model_is_named_and_baselines_are_served(stage, tmp_path):
     assert any("no_model" in key and value == "3" for key, value in values.items())
 
 
-def test_a_damaged_model_fails_to_configure_where_degraded_is_not_allowed(stage, artefact, tmp_path):
+@pytest.mark.parametrize("missing", [False, True], ids=["damaged", "missing"])
+def test_a_damaged_model_fails_to_configure_where_degraded_is_not_allowed(stage, artefact, tmp_path, missing):
     damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(artefact.read_bytes()[:-200] + bytes(200))
+    if not missing:
+        damaged.write_bytes(artefact.read_bytes()[:-200] + bytes(200))
     node = stage.start(
         "trajpred-node", "--ros-args", "-p", f"model:={damaged}", "-p", "allow_degraded:=false"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pages import fill, table
 
 from data_tools.catalog import SIMULATED_SEEDS
@@ -22,7 +23,7 @@ from data_tools.simulate.record import Recording, record
 from trajpred.config import DEFAULT_MODEL, NS_PER_S
 from trajpred.evaluate import make_predictor
 from trajpred.flicker import flicker
-from trajpred.types import Bool, Float
+from trajpred.types import Bool, Float, Label
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 30.0
@@ -68,10 +69,17 @@ def changes(model: str, recording: Recording) -> tuple[Float, Float]:
 
 
 def quantiles(values: Float) -> dict[str, float]:
-    """Mean, median and 99th percentile of what is known."""
+    """Mean, median, 99th percentile and largest of what is known, and the share above STANDS_M."""
     known = values[np.isfinite(values)]
-    median, high = np.quantile(known, (0.5, 0.99))
-    return {"n": len(known), "mean": float(known.mean()), "median": float(median), "p99": float(high)}
+    median, high, largest = np.quantile(known, (0.5, 0.99, 1.0)).tolist()
+    return {
+        "n": len(known),
+        "mean": float(known.mean()),
+        "median": median,
+        "p99": high,
+        "max": largest,
+        "share_above_0.05_m": float(np.mean(known > STANDS_M)),
+    }
 
 
 def main() -> None:
@@ -84,6 +92,7 @@ def main() -> None:
     seed = SIMULATED_SEEDS["test"][0]
     recordings = [record(scenario, SECONDS, seed) for scenario in LAYOUTS]
     standing = np.concatenate([stands(recording) for recording in recordings])
+    label = np.concatenate([recording.tracks.label for recording in recordings])
     result: dict[str, Any] = {}
     rows = []
     for model in MODELS:
@@ -94,18 +103,26 @@ def main() -> None:
         if not rows:
             result["position"] = {"standing": quantiles(position[standing])}
             about = result["position"]["standing"]
-            rows.append(["their position, as reported", *_words(about), "", ""])
+            rows.append(["their position, as reported", *_words(about), _share(about), "", ""])
         result[model] = {"standing": quantiles(path[standing]), "others": quantiles(path[~standing])}
         mean, high = _words(result[model]["others"])
         name = "the model in the box" if model == DEFAULT_MODEL else model
-        rows.append([name, *_words(result[model]["standing"]), mean, high])
+        standing_of = result[model]["standing"]
+        rows.append([name, *_words(standing_of), _share(standing_of), mean, high])
+        if model == DEFAULT_MODEL:
+            classes = {one.name: quantiles(path[standing & (label == one)]) for one in _seen(label[standing])}
+            standing_of["by_class"] = classes
+            for kind, of_kind in classes.items():
+                about = f"of it {kind.lower()} (n = {of_kind['n']})"
+                rows.append([about, *_words(of_kind), _share(of_kind), "", ""])
     count = {kind: result[DEFAULT_MODEL][kind]["n"] for kind in ("standing", "others")}
     header = [
         "change, m",
         f"who stands (n = {count['standing']}): mean, median",
-        "99 %",
+        "99 %, largest",
+        "above 0.05 m",
         f"all others (n = {count['others']}): mean, median",
-        "99 %",
+        "99 %, largest",
     ]
     given.json.write_text(json.dumps(result, indent=1) + "\n")
     lines = table(header, rows)
@@ -114,7 +131,15 @@ def main() -> None:
 
 
 def _words(found: dict[str, float]) -> tuple[str, str]:
-    return f"{found['mean']:.3f}, {found['median']:.3f}", f"{found['p99']:.2f}"
+    return f"{found['mean']:.3f}, {found['median']:.3f}", f"{found['p99']:.2f}, {found['max']:.1f}"
+
+
+def _share(found: dict[str, float]) -> str:
+    return f"{found['share_above_0.05_m']:.1%}"
+
+
+def _seen(labels: NDArray[np.uint8]) -> list[Label]:
+    return [Label(one) for one in np.unique(labels)]
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def main() -> None:
         "--run", type=Path, help="a training run's folder, for torch; default: random weights"
     )
     parser.add_argument(
-        "--torch-agents", type=int, nargs="*", default=[1, 50, 256, 1024], help="none: no torch"
+        "--torch-agents", type=int, nargs="*", default=[1, 10, 50, 128, 256, 512, 1024], help="none: no torch"
     )
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="where it runs")
     parser.add_argument("--json", type=Path, default=RESULTS)

@@ -72,11 +72,12 @@ def step_table(agents: Found) -> str:
 
 
 def parts_table(agents: Found) -> str:
-    """Medians by part, ms."""
-    rows = (
-        [str(count), *(f"{one['parts_ms'][part]['p50']:.3f}" for part in PARTS)]
-        for count, one in agents.items()
-    )
+    """Median and 99th percentile by part, ms."""
+
+    def words(part: Found) -> str:
+        return f"{part['p50']:.3f} / {part['p99']:.3f}"
+
+    rows = ([str(count), *(words(one["parts_ms"][part]) for part in PARTS)] for count, one in agents.items())
     return table(["agents", *PARTS.values()], rows)
 
 

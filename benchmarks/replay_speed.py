@@ -172,10 +172,14 @@ def timed_parts(log: Path, out: Path, messages: int, model: str, core: int) -> d
 
 def tables(found: dict[str, Any]) -> dict[str, str]:
     """For docs/performance.md."""
-    ours, parts = found["replay"], found["parts"]["processor_ms"]
+    ours, parts, machine = found["replay"], found["parts"]["processor_ms"], found["machine"]
+    read_ms = parts["read"] + parts["decode"]
+    rosbags_ms = 1e3 * found["rosbags"]["processor_s"] / found["messages_read_with_rosbags"]
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "numpy", "numba", "onnxruntime"))
     log = f"{found['minutes']} minutes, {found['messages']} messages of {found['objects']} objects"
     memory = ", ".join(f"{100 * float(share):.0f} %: {mib:.0f}" for share, mib in ours["mib_at"].items())
     rows = {
+        "machine": f"{machine['processor']}, {machine['cores']} cores, of which one is used; {versions}",
         "log": log,
         "size of log and answers": f"{found['log_bytes'] / 1e9:.2f} GB, {found['answer_bytes'] / 1e9:.2f} GB",
         "`trajpred replay`": f"{ours['wall_s']:.1f} s, on the processor {ours['processor_s']:.1f} s",
@@ -186,6 +190,8 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
         "rosbags alone, messages/s": f"{found['rosbags_messages_per_s']:.0f}",
         "times faster than rosbags alone": f"{found['times_faster_than_rosbags']:.2f}",
         "the same by processor time": f"{found['times_faster_by_processor_time']:.2f}",
+        "reading alone, to arrays: ms a message, times faster than rosbags alone": f"{read_ms:.3f}, "
+        f"{rosbags_ms / read_ms:.1f} by processor time",
         "times real time with `--model cv`": f"{found['times_real_time_without_network']:.1f}, by the "
         f"processor's clock {found['times_real_time_without_network_by_processor_time']:.1f}",
         "resident memory, MiB, after a share of the time": memory,

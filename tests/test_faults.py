@@ -21,13 +21,12 @@ from data_tools.convert import write_log
 from tests.street import demo_scene
 from tests.test_predictor import BASELINES, S, assert_promises, assert_same, garbage_frame, garbage_tick
 from trajpred import cdr
+from trajpred.cli import main
 from trajpred.config import DEFAULT_MODEL, OutputConfig, PredictorConfig
-from trajpred.errors import ArtefactError, InputError
-from trajpred.evaluate import make_predictor
+from trajpred.errors import ArtefactError
 from trajpred.flicker import flicker
 from trajpred.messages import decode_predicted, decode_tracked, encode_predicted, encode_tracked
 from trajpred.predictor import Predictor
-from trajpred.replay import replay
 from trajpred.runtime import OnnxModel, artefact
 from trajpred.types import Label, Source, TrackFrame, ids_from_int
 
@@ -245,12 +244,21 @@ def test_a_yaw_that_flips_by_half_a_turn_turns_nobody_round(model, label, mps):
 
 @pytest.mark.parametrize(("label", "mps"), [(Label.CAR, 2.0), (Label.TRUCK, 1.5)])
 def test_a_vehicle_that_reverses_is_followed_backwards(model, label, mps):
-    known = {"label": label, "yaw": 0.0, "velocity": (-mps, 0.0)}
-    answer = played(model, [frame(0.1 * t, [1], [(-0.1 * t * mps, 0.0)], **known) for t in range(41)])
-    assert 0.5 < ahead(answer, 3.0)[0, 0] / (-3.0 * mps) < 1.5
-    assert answer.heading[0] == 0.0
+    """And its poses, as published, keep its yaw."""
+    predictor, known = Predictor(model), {"label": label, "yaw": 0.5, "velocity": mps * AWAY}
+    for tick in range(41):
+        asked, tracked = decode_tracked(
+            encode_tracked(frame(0.1 * tick, [1], 0.1 * tick * mps * AWAY, **known))
+        )
+        answer = checked(predictor, asked)
+    assert 0.5 < ahead(answer, 3.0)[0] @ AWAY / (3.0 * mps) < 1.5
+    out = cdr.read_predicted(encode_predicted(tracked, answer, OutputConfig()))
+    poses = out.poses[: out.pose_start[1]]  # of the most probable path
+    assert (poses[-1, :2] - poses[0, :2]) @ AWAY > mps
+    assert turn(2 * np.arctan2(poses[:, 5], poses[:, 6]), 0.5).max() < np.pi / 4
 
 
+AWAY = -np.array([np.cos(0.5), np.sin(0.5)])
 STANDING = (Label.CAR, Label.TRUCK, Label.BUS, Label.BICYCLE, Label.PEDESTRIAN, Label.UNKNOWN)
 
 
@@ -640,8 +648,11 @@ def files_of_at_most(size):
 
 
 @pytest.mark.parametrize("name", ["out.mcap", "out.db3"])
-def test_a_disk_that_is_full_while_replay_writes_is_said_and_leaves_nothing(tmp_path, name):
+def test_a_disk_that_is_full_while_replay_writes_is_said_and_leaves_nothing(tmp_path, name, capsys):
     write_log(demo_scene(seconds=3.0, seed=1), tmp_path / "street.mcap")
-    with files_of_at_most(200_000), pytest.raises(InputError, match=name):
-        replay(make_predictor("cv"), tmp_path / "street.mcap", tmp_path / name)
+    log, out = tmp_path / "street.mcap", tmp_path / name
+    with files_of_at_most(200_000):
+        assert main(["replay", str(log), "--model", "cv", "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert name in line
     assert [path.name for path in tmp_path.iterdir()] == ["street.mcap"]

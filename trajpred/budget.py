@@ -4,6 +4,8 @@ from __future__ import annotations
 
 ANSWER = 2.0
 """What an answer of the model costs beside taking an object in: decoding, and six paths to write for one."""
+SPARE = 0.1
+"""Share of the time that is not given away: messages of the same size do not all take the same."""
 EASE = 0.1
 """How fast a cost that has fallen is believed; one that has risen is believed at once."""
 
@@ -17,11 +19,11 @@ class TimeBudget:
     def most(self, objects: int, limit_ms: float) -> int | None:
         """How many of so many objects the model can answer within limit_ms, 0 for no limit; None for all.
 
-        The first message is not limited, since nothing is known yet.
+        Before anything has been learned, nothing is limited.
         """
         if not limit_ms or not self._unit_ms:
             return None
-        left = (limit_ms / self._unit_ms - objects) / ANSWER
+        left = ((1.0 - SPARE) * limit_ms / self._unit_ms - objects) / ANSWER
         return None if left >= objects else max(int(left), 0)
 
     def took(self, objects: int, answered: int, ms: float) -> None:

@@ -56,6 +56,7 @@ _SHARED = [field.name for field in fields(cdr.Objects)]
 _SANE = 1e9
 """Reckoning with larger numbers overflows; no orientation, velocity or size is one."""
 _LABELS, _UNKNOWN = len(Label), int(Label.UNKNOWN)
+_DRIVES = np.isin(np.arange(256), VEHICLES)
 _VELOCITY = slice(cdr.TWIST.start, cdr.TWIST.start + 2)
 
 
@@ -187,8 +188,8 @@ def encode_predicted(tracked: cdr.TrackedObjects, prediction: Prediction, output
     first, with confidences that sum to 1. path[0] is where the prediction starts, with the
     orientation of the input where that is known and the prediction's heading otherwise; a pose
     follows every output.step_s up to the horizon of the object's class, with z as it is and the yaw
-    along the path. Between the predictor's times a path is straight; beyond the last it goes on at
-    its last velocity.
+    along the path, or against it where a vehicle reverses. Between the predictor's times a path is
+    straight; beyond the last it goes on at its last velocity.
 
     prediction: the rows of the message, in its order. Raises ValueError for another number of rows,
     InputError for an output that cannot be (see steps_by_label).
@@ -434,6 +435,7 @@ def _poses(tracked: cdr.TrackedObjects, prediction: Prediction, path: Int, at_s:
         np.ascontiguousarray(tracked.state[:, 2]),
         np.ascontiguousarray(tracked.state[:, cdr.ORIENTATION]),
         np.ascontiguousarray(tracked.availability),
+        _DRIVES[_most_probable(tracked)],
         *between(np.append(0.0, prediction.offset_s), at_s),
         poses,
     )
@@ -449,11 +451,15 @@ def _fill_poses(
     z: Float,
     orientation: Float,
     availability: cdr.Bytes,
+    drives: Bool,
     before: Int,
     share: Float,
     poses: Float,
 ) -> None:
-    """At each time it is share of the way on from the point before, the first of which is xy."""
+    """At each time it is share of the way on from the point before, the first of which is xy.
+
+    What drives cannot turn on the spot: where it goes the other way, it reverses.
+    """
     modes, count = paths.shape[1], len(share)
     points, along = np.empty(count, np.complex128), np.empty(count, np.complex128)
     sine, cosine = np.empty(count), np.empty(count)
@@ -469,7 +475,14 @@ def _fill_poses(
             x = low_x + (steps[last, 0] - low_x) * share[p]
             y = low_y + (steps[last, 1] - low_y) * share[p]
             points[p] = complex(x, y)
-        course(points, complex(math.cos(yaw), math.sin(yaw)), along, TURNS_AFTER_M)
+        start = complex(math.cos(yaw), math.sin(yaw))
+        course(points, start, along, TURNS_AFTER_M)
+        if drives[row]:
+            facing = start
+            for p in range(count):
+                if along[p].real * facing.real + along[p].imag * facing.imag < 0:
+                    along[p] = -along[p]
+                facing = along[p]
         half_turn(along, sine, cosine)
         for p in range(count):
             pose[p, 0], pose[p, 1], pose[p, 2] = points[p].real, points[p].imag, height

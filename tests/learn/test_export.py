@@ -19,7 +19,7 @@ from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import fold_windows, make_batch
 from trajpred.learn.export import TOLERANCE_M, check_parity, describe, export, to_onnx
 from trajpred.learn.train import Run
-from trajpred.predictor import MOVES_M, STANDS_M, Predictor
+from trajpred.predictor import MOVES_M, RESTING_MOVES_M, RESTING_STANDS_M, STANDS_M, Predictor
 from trajpred.runtime import OnnxModel, seal
 from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
@@ -44,15 +44,20 @@ def whole_window(model, windows: Windows) -> np.ndarray:
         futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
     motion = fold_windows(windows).motion
     rows = np.flatnonzero(windows.target)
-    paths = to_map(standing_still(futures.paths.numpy().astype(float)), motion.heading[rows, None, None])
+    resting = np.zeros(futures.paths.shape[:2], bool)
+    resting[np.arange(len(rows)), futures.logits.argmax(1)] = motion.rests[rows]
+    paths = standing_still(futures.paths.numpy().astype(float), resting[..., None, None])
+    paths = to_map(paths, motion.heading[rows, None, None])
     return motion.xy[rows, None, None] + paths
 
 
-def standing_still(paths: np.ndarray) -> np.ndarray:
-    """What the predictor does to paths (M, K, S, 2) that hardly move."""
+def standing_still(paths: np.ndarray, resting: np.ndarray) -> np.ndarray:
+    """What the predictor does to paths (M, K, S, 2) that hardly move, resting (M, K, 1, 1) or not."""
     first = paths[:, :, :1]
     reach = np.hypot(*np.moveaxis(paths - first, -1, 0)).max(axis=2)[..., None, None]
-    return first + np.clip((reach - STANDS_M) / (MOVES_M - STANDS_M), 0.0, 1.0) * (paths - first)
+    stands_m = np.where(resting, RESTING_STANDS_M, STANDS_M)
+    moves_m = np.where(resting, RESTING_MOVES_M, MOVES_M)
+    return first + np.clip((reach - stands_m) / (moves_m - stands_m), 0.0, 1.0) * (paths - first)
 
 
 def streamed(path, windows: Windows) -> np.ndarray:

@@ -17,6 +17,8 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from tests.ros.nodes import OUTPUT
+from tests.ros.test_prediction_node import Health
 from trajpred.bags import LogWriter, typestore
 from trajpred.errors import InputError
 from trajpred.messages import TRACKED, encode_tracked
@@ -183,6 +185,22 @@ def test_a_part_of_some_topics_in_a_loop_turns_the_clock_back(stage, tmp_path):
     assert max(heard.clock) <= START + 850_000_000
     assert node.stop() == 0
     assert " loops" in node.said.splitlines()[-1]
+
+
+def test_each_loop_of_a_log_is_a_reset_of_the_prediction_node(stage, tmp_path):
+    stage.start("trajpred-node", "--ros-args", "-p", "model:=cv", "-r", f"~/input/objects:={TOPIC}")
+    health = Health(stage)
+    stage.spin_until(lambda: stage.node.count_publishers(OUTPUT), what="the prediction node")
+    node = replay(stage, write(tmp_path / "log"), rate=8.0, loop=True, acknowledge_topic=OUTPUT)
+    health.until(lambda s: resets(s) >= 3, "three loops")
+    assert node.stop() == 0
+    loops = int(re.search(r"(\d+) loops", node.said).group(1))
+    # Of the last, nothing may have been sent yet.
+    health.until(lambda s: resets(s) in (loops - 1, loops), f"{loops} resets")
+
+
+def resets(status):
+    return int({value.key: value.value for value in status.values}["resets"])
 
 
 def test_services_pause_step_seek_and_go_on(stage, tmp_path):

@@ -79,6 +79,7 @@ class Health:
         self._objects = UNKNOWN
         self._age_s = math.nan
         self._rejected: Counter[str] = Counter()
+        self._failures = 0  # of callbacks
         self._failed_calls = 0  # of the model that a report has told of
         self._in_time_ns: int | None = None  # the last callback in time; the first one before there is any
         self._sustained_ms: float | None = None  # for how long none was, by the last callback, if too long
@@ -87,8 +88,8 @@ class Health:
     def _begin(self) -> None:
         """Begin what the next report tells of."""
         self._new_callbacks = 0
-        self._new_rejected = 0
-        self._last_reason = ""
+        self._new_rejected = self._new_failures = 0
+        self._last_reason = self._last_failure = ""
 
     def answered(self, now_ns: int, stage_ms: Stages, objects: int, age_s: float) -> None:
         """A frame of so many objects has just been answered; age_s: ROS time then minus its stamp."""
@@ -105,6 +106,12 @@ class Health:
         self._rejected[reason if known else OTHER_REASON] += 1
         self._new_rejected += 1
         self._last_reason = reason
+
+    def failed(self, why: str) -> None:
+        """A callback could not do what it is for, and nobody knows why but the error."""
+        self._failures += 1
+        self._new_failures += 1
+        self._last_failure = why
 
     def report(
         self,
@@ -123,10 +130,10 @@ class Health:
         STALE: no input yet, or none for timeout_s or longer; a rejected frame is input, too. ERROR: no
         callback has been in time for consecutive_tolerance_ms or longer, at a callback since the last
         report, or at the last one if there was none since. The time runs from callback to callback, the
-        last in time or else the first one of all being its start. WARN: since the last report a callback took
-        longer than tolerance_ms (at the tolerance it is in time), a frame was rejected or a call of the model
-        failed; or degraded, if not empty, says why the node is not as it should be. Both tolerances are as in
-        Autoware's nodes.
+        last in time or else the first one of all being its start; or one failed since the last report. WARN:
+        since the last report a callback took longer than tolerance_ms (at the tolerance it is in time), a
+        frame was rejected or a call of the model failed; or degraded, if not empty, says why the node is not
+        as it should be. Both tolerances are as in Autoware's nodes.
 
         counts, tracks: of the predictor, and how many it remembers; about: what else is to be told.
         """
@@ -134,6 +141,9 @@ class Health:
             *self._silent(now_ns, timeout_s),
             *self._slow(tolerance_ms, consecutive_tolerance_ms),
         ]
+        if self._new_failures:
+            words = f"{self._new_failures} callbacks failed, the last: {self._last_failure}"
+            faults.append((Level.ERROR, words))
         if self._new_rejected:
             faults.append((Level.WARN, f"{self._new_rejected} rejected, the last: {self._last_reason}"))
         failed_calls = counts.failed_calls - self._failed_calls
@@ -151,6 +161,7 @@ class Health:
             "messages answered": str(self._answered),
             "frames rejected": str(self._rejected.total()),
             **{f"frames rejected: {reason}": str(count) for reason, count in self._rejected.items()},
+            "callbacks failed": str(self._failures),
             "resets": str(counts.resets),
             "late frames": str(counts.late_frames),
             "tracks begun anew after a leap": str(counts.leaps),

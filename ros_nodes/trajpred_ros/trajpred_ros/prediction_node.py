@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import re
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import wraps
 from itertools import pairwise
 from math import ceil
 from typing import Any, get_args
@@ -33,7 +35,7 @@ from trajpred.memory import keep_freed_memory
 from trajpred.messages import decode_tracked, encode_predicted, encode_tracked, frame_of, steps_by_label
 from trajpred.predictor import Ego, Predictor
 from trajpred.runtime import OnnxModel, Provider
-from trajpred.types import Label, Source, TrackFrame, ids_from_int
+from trajpred.types import Label, Prediction, Source, TrackFrame, ids_from_int
 from trajpred_ros.diagnostics import Health, Stages, diagnostic_array
 from trajpred_ros.odometry import ego_state
 from trajpred_ros.parameters import Parameter, declare
@@ -170,6 +172,7 @@ class PredictionNode(LifecycleNode):
         """Load and warm up the model, and announce the outputs."""
         keep_freed_memory()
         config = _predictor_config(self._values)
+        self._budget = TimeBudget()
         try:
             model, self._degraded = self._load(config), ""
             self._warm_up(Predictor(model, config))  # on a GPU, a model may fail only here
@@ -187,7 +190,6 @@ class PredictionNode(LifecycleNode):
         if model is not None:
             self.get_logger().info(f"model {self._values['model']} runs on {model.provider}")
         self._health = Health()
-        self._budget = TimeBudget()
         self._odometry: Odometry | None = None
         self._transforms: Transforms | None = None  # listens to /tf, so it is made only where it is needed
         try:
@@ -216,7 +218,7 @@ class PredictionNode(LifecycleNode):
             self._time = offer(Float64, "~/debug/processing_time_ms")
             self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
             outputs.callback(self.destroy_publisher, self._diagnostics)
-            self._timer = self.create_timer(1.0, self._diagnose, clock=self._steady)
+            self._timer = self.create_timer(1.0, self._guarded(self._diagnose), clock=self._steady)
             outputs.callback(self.destroy_timer, self._timer)
             self._outputs = outputs.pop_all()
 
@@ -240,11 +242,11 @@ class PredictionNode(LifecycleNode):
         with ExitStack() as inputs:
             newest = QoSProfile(depth=1, reliability=reliability)
             objects = self.create_subscription(
-                TrackedObjects, "~/input/objects", self._on_objects, newest, raw=True
+                TrackedObjects, "~/input/objects", self._guarded(self._on_objects), newest, raw=True
             )
             inputs.callback(self.destroy_subscription, objects)
             odometry = self.create_subscription(
-                Odometry, "~/input/odometry", self._on_odometry, QoSProfile(depth=1)
+                Odometry, "~/input/odometry", self._guarded(self._on_odometry), QoSProfile(depth=1)
             )
             inputs.callback(self.destroy_subscription, odometry)
             self._inputs = inputs.pop_all()
@@ -285,7 +287,10 @@ class PredictionNode(LifecycleNode):
         )
 
     def _warm_up(self, predictor: Predictor) -> None:
-        """Take the way of a message a few times, so that the first one is not slow."""
+        """Take the way of a message a few times, so that the first one is not slow.
+
+        That teaches the budget what an object costs, with memory that is touched for the first time.
+        """
         for count in WARM_UP_OBJECTS:
             rows = np.arange(count)
             xy = np.stack([rows % 16, rows // 16], axis=1) * 4.0
@@ -298,9 +303,27 @@ class PredictionNode(LifecycleNode):
                     yaw=0.0,
                     velocity=(5.0, 0.0),
                 )
-                frame, tracked = decode_tracked(encode_tracked(frame))
-                encode_predicted(tracked, predictor.step(frame), self._output())
+                raw, begun = encode_tracked(frame), time.perf_counter_ns()
+                frame, tracked = decode_tracked(raw)
+                prediction = predictor.step(frame)
+                encode_predicted(tracked, prediction, self._output())
+                took_ms = (time.perf_counter_ns() - begun) / 1e6
+                if count == WARM_UP_OBJECTS[-1]:
+                    self._budget.took(count, _by_model(prediction), took_ms)
             predictor.reset()
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """The callback, which ends with what it cannot do, not the node: the next message may be another."""
+
+        @wraps(callback)
+        def guarded(*message: Any) -> None:
+            try:
+                callback(*message)
+            except Exception as error:
+                self._health.failed(f"{type(error).__name__}: {error}")
+                self.get_logger().error(f"a callback failed: {traceback.format_exc()}", once=True)
+
+        return guarded
 
     def _on_objects(self, raw: bytes) -> None:
         assert self._predictor is not None
@@ -332,8 +355,7 @@ class PredictionNode(LifecycleNode):
         marks = (begun, decoded, stepped, encoded, published)
         stages = Stages(*((b - a) / 1e6 for a, b in pairwise(marks)))
         self.account(frame, stages)
-        answered = int(np.count_nonzero(prediction.source == Source.MODEL))
-        self._budget.took(len(frame), answered, stages.total)
+        self._budget.took(len(frame), _by_model(prediction), stages.total)
         self._time.publish(Float64(data=stages.total))
         if self._markers.get_subscription_count():
             reset = self._predictor.counts.resets > resets
@@ -383,6 +405,10 @@ class PredictionNode(LifecycleNode):
 
     def _warn(self, message: str) -> None:
         self.get_logger().warning(message, throttle_duration_sec=5.0, throttle_time_source_type=self._steady)
+
+
+def _by_model(prediction: Prediction) -> int:
+    return int(np.count_nonzero(prediction.source == Source.MODEL))
 
 
 def _predictor_config(values: Mapping[str, Any]) -> PredictorConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,3 +22,16 @@ def fill(page: Path, parts: Mapping[str, str]) -> None:
             before, behind = text.split(begin)
             text = f"{before}{begin}\n{part}\n<!-- end -->" + behind.split("<!-- end -->", 1)[1]
     page.write_text(text)
+
+
+def fill_card(parts: Mapping[str, str]) -> None:
+    """The parts of docs/model_card.md, and the card that comes with the package."""
+    root = Path(__file__).parents[1]
+    card = root / "docs/model_card.md"
+    fill(card, parts)
+    (root / "trajpred/models/default.md").write_text(shipped(card.read_text()))
+
+
+def shipped(page: str) -> str:
+    """A page as it comes with the package: links to other pages of the documentation are left out."""
+    return re.sub(r"!?\[([^]]*)\]\((?!http)[^)]*\)", r"\1", page)

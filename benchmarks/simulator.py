@@ -2,11 +2,12 @@
 
     TRAJPRED_DATA=... python benchmarks/simulator.py
 
-Speed, acceleration, yaw rate, gaps to the one ahead and unsteadiness, by class, as one figure
-(docs/pictures/simulator.png) and as quantiles (benchmarks/results/simulator.json). Both sides are measured in
-the same way: tracks as reported, noise included, on a grid of 0.4 s; yaw rates from courses, above 1 m/s.
-Unsteadiness is how far 3.2 s of a moving track are off a parabola, by swaying or by errors of the tracker.
-Recordings of val, or those that have no splits: nothing of test is looked at.
+Speed, acceleration, yaw rates, gaps to the one ahead and unsteadiness, by class, as one figure
+(docs/pictures/simulator.png), as quantiles (benchmarks/results/simulator.json), and the widest of these in
+docs/model_card.md. Both sides are measured in the same way: tracks as reported, noise included, on a grid of
+0.4 s; yaw rates from courses, above 1 m/s. Unsteadiness is how far 3.2 s of a moving track are off a
+parabola, by swaying or by errors of the tracker. Recordings of val, or those that have no splits: nothing of
+test is looked at.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from pages import fill_card, table
 
 from data_tools.catalog import open_data
 from data_tools.simulate.layouts import LAYOUTS
@@ -132,6 +135,22 @@ def quantiles(values: Float) -> dict[str, float]:
     return {"n": len(values), **{f"q{q:g}": round(float(v), 3) for q, v in zip(wanted, found, strict=True)}}
 
 
+def widths(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """In Markdown: how wide either side's distributions are, by class."""
+    shown = {"q0.5": ("speed_mps", "headway_s"), "q0.9": tuple(MEASURES), "q0.99": tuple(MEASURES)}
+    lines = []
+    for name, sides in found.items():
+        for q, measures in shown.items():
+            cells = (
+                " / ".join(f"{sides[side][measure][q]:.2f}" for side in ("recorded", "simulated"))
+                if measure in measures
+                else ""
+                for measure in MEASURES
+            )
+            lines.append([f"{name}, {100 * float(q[1:]):.0f} % are below", *cells])
+    return table(["recorded / simulated", *(words for words, _ in MEASURES.values())], lines)
+
+
 def draw(compared: dict[str, tuple[Moves, Moves]], out: Path) -> None:
     """A row for each class, a column for each measure."""
     figure = new_figure(PAGE_WIDTH_IN, 2.0 * len(compared))
@@ -166,7 +185,7 @@ def main() -> None:
         name: (pooled(recorded, labels), pooled(("simulated:val",), labels))
         for name, (labels, recorded) in CLASSES.items()
     }
-    result = {
+    result: dict[str, dict[str, Any]] = {
         "agent_seconds_per_second": throughput(),
         "quantiles": {
             name: {
@@ -177,6 +196,7 @@ def main() -> None:
         },
     }
     given.json.write_text(json.dumps(result, indent=1) + "\n")
+    fill_card({"traffic": widths(result["quantiles"])})
     draw(compared, given.picture)
     print(f"{given.json}\n{given.picture}")
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from benchmarks.pages import shipped
 from data_tools.simulate.record import record
 from trajpred.config import DEFAULT_MODEL
 from trajpred.evaluate import make_predictor
 from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel, artefact
 from trajpred.types import Label, Prediction, Source, TrackFrame, ids_from_int
+
+CARD = Path(__file__).parents[1] / "docs/model_card.md"
 
 
 def test_it_is_small_and_was_trained_on_simulated_traffic_alone() -> None:
@@ -20,6 +25,13 @@ def test_it_is_small_and_was_trained_on_simulated_traffic_alone() -> None:
     assert (info.modes, info.offset_s[-1]) == (6, 8.0)
     for label in (Label.CAR, Label.TRUCK, Label.BUS, Label.MOTORCYCLE, Label.BICYCLE, Label.PEDESTRIAN):
         assert label.name in info.trained_classes
+
+
+def test_its_card_is_beside_it() -> None:
+    card = artefact(DEFAULT_MODEL).with_suffix(".md").read_text()
+    assert card == shipped(CARD.read_text())
+    assert "](" not in card.replace("](http", "")  # no link leads out of the package
+    assert "# The model in the box" in card
 
 
 def test_it_answers_whom_a_tracker_sees() -> None:

@@ -26,6 +26,8 @@ TRACKER = Tracker()
 """An ordinary one; of a hundred objects in a frame it misses three."""
 SEED = 30_000
 """Places that the model in the box was neither trained nor tested on begin here."""
+SHOWN = 15
+"""The seed of a junction where something happens in the time of the film."""
 FILM_S, FILM_FPS = 8.0, 5.0
 
 
@@ -38,7 +40,7 @@ class Shown:
     replayed: Replayed
 
 
-def demo(out: Path, seed: int = 0, console: Console | None = None) -> Shown:
+def demo(out: Path, seed: int = SHOWN, console: Console | None = None) -> Shown:
     """Make everything in `out`, and say what; what is there already is replaced."""
     console = console or Console()
     out.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,9 @@ def demo(out: Path, seed: int = 0, console: Console | None = None) -> Shown:
 
     console.print("[bold]film[/]: the first seconds of the junction")
     scene = made["junction"].tracks
-    film = Film.of(scene, 0.0, FILM_S, FILM_FPS)
+    film = Film.of(scene, 0.0, SHOWN = 15
+"""The seed of a junction where something happens in the time of the film."""
+FILM_S, FILM_FPS)
     title = "A simulated junction, predicted by the model in the box"
     draw_film(make_predictor(DEFAULT_MODEL), scene, film, out / "junction.gif", title, made["junction"].lanes)
     return Shown(made["cyclist_cut_in"], examined.scores, replayed)

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from data_tools.simulate.kinds import LATERAL_MAX_MPS2
-from data_tools.simulate.routes import SPACING_M, Network
+from data_tools.simulate.routes import CLEAR_M, SPACING_M, Network
 from trajpred.compiled import compiled
 from trajpred.types import Bool, Float, Int
 
@@ -34,13 +34,13 @@ BEHIND_M = 20.0
 """How far behind one looks before changing the line, if one looks at all ..."""
 CARELESS = 0.9
 """... which those do not who take smaller gaps than this, s."""
-CLEAR_M = 1.3
-"""So far before the other's way one waits, so that the nose is out of it."""
 JERK_MPS3 = 3.0
 BEND_RATE_PER_M_S = 0.35
 """How fast one steers, 1/m per s."""
 PATIENCE_S = 12.0
 """After waiting for so long one squeezes into smaller gaps."""
+SLOW_MPS = 1.5
+"""Behind anyone slower one does not enter a crossing without room beyond it."""
 
 
 @compiled
@@ -128,6 +128,13 @@ def look(
             inside = abs(other.aside - rather) - other.half - mine < margin
             if inside and other.speed < 0.6 * me.cruise and -me.length - other.reach < distance < slow_at:
                 slow, slow_at = j, distance
+        # Behind somebody not slow enough to be passed the next lane is taken for good, if it is free and
+        # nobody there has to brake: after MOBIL (Kesting, Treiber and Helbing, 2007).
+        held_up = gap[i] < slow_at and ahead_speed[i] < 0.8 * min(me.cruise, net.limit[me.route])
+        if held_up and net.next_lane[me.route] != 0.0 and me.shift_at == math.inf:
+            there = me.home + net.next_lane[me.route]
+            if not _taken(me, others[:seen], -1, there, front, margin, gap[i] + 15.0):
+                me.shift_at, me.shift_for, me.shift_by = me.along, math.inf, net.next_lane[me.route]
         if slow >= 0:
             wish[i] = _way_round(
                 me, others[:seen], slow, front, margin, net.left[me.route], net.right[me.route]
@@ -206,53 +213,101 @@ def _taken(
 
 @compiled
 def hold(
-    agents: Rows, net: Network, green: Bool, patience_s: float, line_gap: Float, crossing: Float
+    agents: Rows,
+    net: Network,
+    green: Bool,
+    gap: Float,
+    ahead: Int,
+    line_gap: Float,
+    crossing: Float,
+    first: Int,
 ) -> None:
     """How far each may go.
 
-    line_gap (N,) m to a stop line at red, crossing (N,) m to a crossing to be left free; else inf. green
-    (G,): which signal groups may go.
+    line_gap (N,) m to a stop line at red, crossing (N,) m to a crossing to be left free; else inf. first
+    (N,): the row of the one who is waited for there, -1 if nobody. green (G,): which signal groups may go;
+    gap and ahead as `look` finds them.
     """
     for i in range(len(agents)):
         me = agents[i]
         front = me.along + me.axle + 0.5 * me.length
-        line_gap[i], crossing[i] = math.inf, math.inf
+        line_gap[i], crossing[i], first[i] = math.inf, math.inf, -1
         # The way that it takes to stop, m: who cannot any more goes on.
         needs = 0.5 * me.speed**2 / min(1.6 * me.brake, me.brake_max) - 0.5
         for k in range(2):
             to_line, group = net.stop[me.route, k] - front, net.signal[me.route, k]
             if group >= 0 and not green[group] and to_line > max(needs, -1.0):
                 line_gap[i] = min(line_gap[i], to_line + 0.5)
-        nerve = me.nerve if me.waited < patience_s else 0.2
+        # Behind one who stands there is room up to here.
+        queue = 0 <= ahead[i] < len(agents) and agents[ahead[i]].speed < SLOW_MPS
+        room = front + gap[i] - me.gap if queue else math.inf
         for j in range(len(agents)):
             other = agents[j]
-            if j == i or not net.gives_way[me.route, other.route]:
+            leave, their_out = net.meet_out[me.route, other.route], net.meet_out[other.route, me.route]
+            # Comparisons with NaN are false: routes that never meet end here.
+            if j == i or not (leave > me.along and their_out > other.along - 0.5 * other.length):
                 continue
-            enter, leave = net.meet_in[me.route, other.route], net.meet_out[me.route, other.route]
-            their_in, their_out = net.meet_in[other.route, me.route], net.meet_out[other.route, me.route]
-            to_it = enter - CLEAR_M - front
-            their_front = other.along + other.axle + 0.5 * other.length
-            to_theirs = their_in - their_front
-            if (
-                to_it < -1.0
-                or to_it > 40.0
-                or other.along - 0.5 * other.length > their_out
-                or to_theirs > 60.0
+            to_it = net.meet_in[me.route, other.route] - CLEAR_M - front
+            to_wait = net.wait_at[me.route, other.route] - CLEAR_M - front
+            to_theirs = net.meet_in[other.route, me.route] - other.along - other.axle - 0.5 * other.length
+            if to_it < -1.0 or to_wait > 40.0 or to_theirs > 60.0:
+                continue
+            begun = to_wait < max(needs, -1.0)
+            to_stop = to_it if begun else to_wait
+            if not needs < to_stop < crossing[i] or _at_red(other, net, green, to_theirs):
+                continue
+            # Nobody goes in who would come to stand there, or before those who go first have passed.
+            if not begun and room < leave + me.length:
+                crossing[i], first[i] = max(to_stop, 0.0), ahead[i]
+            elif net.gives_way[me.route, other.route] and _comes(
+                me,
+                other,
+                begun,
+                to_it,
+                leave - front,
+                to_theirs,
+                to_theirs + their_out - net.meet_in[other.route, me.route],
             ):
-                continue
-            stands_at_red = False
-            for k in range(2):
-                group = net.signal[other.route, k]
-                at = net.stop[other.route, k] - their_front
-                stands_at_red = stands_at_red or (group >= 0 and not green[group] and -1.0 < at < to_theirs)
-            if stands_at_red or (other.speed < 0.1 and other.waited > 2.0 and to_theirs > 1.0):
-                continue
-            pace, theirs = max(me.speed, 2.0), max(other.speed, 1.5)
-            arrive, gone = max(to_it, 0.0) / pace, (leave - front + me.length + 1.0) / pace
-            their_arrive = max(to_theirs, 0.0) / theirs
-            their_gone = (their_out - their_front + other.length) / theirs
-            if to_it > needs and arrive < their_gone + nerve and their_arrive < gone + nerve:
-                crossing[i] = min(crossing[i], max(to_it, 0.0))
+                crossing[i], first[i] = max(to_stop, 0.0), j
+
+
+@compiled
+def _at_red(other: Any, net: Network, green: Bool, to_it: float) -> bool:
+    """Whether a red light keeps another from coming to a point so many m ahead of it."""
+    front = other.along + other.axle + 0.5 * other.length
+    for k in range(2):
+        group, way = net.signal[other.route, k], net.stop[other.route, k] - front
+        if group >= 0 and not green[group] and -1.0 < way < to_it:
+            return True
+    return False
+
+
+@compiled
+def _comes(
+    me: Any, other: Any, begun: bool, to_it: float, through: float, to_theirs: float, their_through: float
+) -> bool:
+    """Whether another, who goes first, comes while I would be where we meet, or soon before or after.
+
+    m, from either's front: to where the ways meet, and through there.
+    """
+    if other.speed < 0.1 and other.waited > 2.0 and to_theirs > 1.0:
+        return False  # it waits itself
+    # Who has waited for long takes smaller gaps, in the end such that others have to brake.
+    hurry = min(max(me.waited / PATIENCE_S - 1.0, 0.0), 1.0)
+    nerve = 0.2 if begun or hurry > 0.0 else me.nerve
+    gone = _takes(me, through + me.length + 1.0) * (1.0 - 0.5 * hurry)
+    their_gone = (their_through + other.length) / max(other.speed, 1.5)
+    return bool(_takes(me, to_it) < their_gone + nerve and _takes(other, to_theirs) < gone + nerve)
+
+
+@compiled
+def _takes(me: Any, way: float) -> float:
+    """The time for some m, s: setting off swiftly, up to what one is used to among others."""
+    if way <= 0.0:
+        return 0.0
+    by_speed = way / max(me.speed, min(me.cruise, 7.0))
+    by_pull = (math.sqrt(me.speed**2 + 2.0 * me.accelerate * way) - me.speed) / me.accelerate
+    return float(max(by_pull, by_speed))
 
 
 @compiled

@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_tools.simulate.kinds import WHEELS
 from trajpred.compiled import compiled
 from trajpred.types import Bool, Float, Int
 
 SPACING_M = 1.0
 NEAR_M = 2.0
 """Routes closer than this are in each other's way."""
+CLEAR_M = 1.3
+"""So far before another's way one waits, so that the nose is out of it."""
 NO_SIGNAL = -1
 
 
@@ -47,9 +50,10 @@ class Route:
 class Network(NamedTuple):
     """All routes as arrays, padded: R routes of at most P points, SPACING_M apart.
 
-    xy (R, P, 2) m; yaw (R, P) rad; curvature (R, P) 1/m; length (R,) m; left, right (R,) m of room; stop (R,
-    2) m, inf where there is none, and its signal (R, 2); meet_in, meet_out (R, R) m: on route a from where to
-    where it is near route b, NaN where never; gives_way (R, R): whether a lets b go first there.
+    xy (R, P, 2) m; yaw (R, P) rad; curvature (R, P) 1/m; length (R,) m; left, right (R,) m of room; next_lane
+    (R,) m to the left, 0 if there is none; stop (R, 2) m, inf where there is none, and its signal (R, 2);
+    meet_in, meet_out (R, R) m: on route a from where to where it is near route b, NaN where never; wait_at
+    (R, R) m: on route a, before where one waits for b; gives_way (R, R): whether a lets b go first there.
     """
 
     xy: Float
@@ -59,10 +63,12 @@ class Network(NamedTuple):
     limit: Float
     left: Float
     right: Float
+    next_lane: Float
     stop: Float
     signal: Int
     meet_in: Float
     meet_out: Float
+    wait_at: Float
     gives_way: Bool
 
 
@@ -115,7 +121,7 @@ def network(routes: tuple[Route, ...]) -> Network:
             stop[r, i], signal[r, i] = at, group
     length = np.array([len(line) - 1.0 for line in lines]) * SPACING_M
     meet_in, meet_out = np.full((count, count), np.nan), np.full((count, count), np.nan)
-    _meetings(xy, length, meet_in, meet_out)
+    _meetings(xy, yaw, length, meet_in, meet_out)
     return Network(
         xy=xy,
         yaw=yaw,
@@ -124,37 +130,72 @@ def network(routes: tuple[Route, ...]) -> Network:
         limit=np.array([route.limit_mps for route in routes]),
         left=np.array([route.left_m for route in routes]),
         right=np.array([route.right_m for route in routes]),
+        next_lane=np.array([route.next_lane_m for route in routes]),
         stop=stop,
         signal=signal,
         meet_in=meet_in,
         meet_out=meet_out,
+        wait_at=_waiting(routes, meet_in, meet_out),
         gives_way=_precedence(routes, yaw, meet_in),
     )
 
 
 @compiled
-def _meetings(xy: Float, length: Float, meet_in: Float, meet_out: Float) -> None:
-    """Fills in where each route is near another one, the first time after it was not."""
+def _meetings(xy: Float, yaw: Float, length: Float, meet_in: Float, meet_out: Float) -> None:
+    """Fills in where each route is near another one, the first time after it was not.
+
+    Where two become one, they meet up to there: from then on one is ahead of the other.
+    """
     for a in range(len(xy)):
         for b in range(len(xy)):
             if a == b:
                 continue
             apart = False
             for i in range(int(length[a]) + 1):
-                near = False
+                nearest, at = math.inf, 0
                 for j in range(int(length[b]) + 1):
                     dx, dy = xy[a, i, 0] - xy[b, j, 0], xy[a, i, 1] - xy[b, j, 1]
-                    if dx * dx + dy * dy < NEAR_M * NEAR_M:
-                        near = True
-                        break
+                    away = dx * dx + dy * dy
+                    if away < nearest:
+                        nearest, at = away, j
+                near = nearest < NEAR_M * NEAR_M
                 if near and apart and math.isnan(meet_in[a, b]):
                     meet_in[a, b] = i * SPACING_M
                 if near and not math.isnan(meet_in[a, b]):
                     meet_out[a, b] = i * SPACING_M
-                if not near:
+                alike = nearest < 1.0 and math.cos(yaw[a, i] - yaw[b, at]) > 0.97
+                if not near or alike:
                     if not math.isnan(meet_in[a, b]):
                         break
-                    apart = True
+                    apart = apart or not near
+
+
+def _waiting(routes: tuple[Route, ...], meet_in: Float, meet_out: Float) -> Float:
+    """(R, R) m on route a, before where one waits for b: not in the way of those who go at the same time.
+
+    It is the beginning of what is crossed at one go: of all meetings without room between them for whoever
+    is longest.
+    """
+
+    def group(route: Route, at: float) -> int:
+        passed = [signal for stop, signal in route.stops_m if stop <= at]
+        return passed[-1] if passed else NO_SIGNAL
+
+    wait_at = meet_in.copy()
+    for a, route in enumerate(routes):
+        length = WHEELS[route.kind].size_m[0][1] + CLEAR_M
+        met = np.flatnonzero(~np.isnan(meet_in[a]) & ~np.isnan(meet_in[:, a]))
+        met = met[np.argsort(meet_in[a, met])]
+        groups = {b: (group(route, meet_in[a, b]), group(routes[b], meet_in[b, a])) for b in met.tolist()}
+        free = [b for b, (mine, theirs) in groups.items() if mine == theirs or NO_SIGNAL in (mine, theirs)]
+        begins = ends = -math.inf
+        for b in free:  # in the order of their beginnings
+            if meet_in[a, b] - length > ends:
+                lines = [stop + CLEAR_M for stop, _ in route.stops_m if ends < stop < meet_in[a, b]]
+                begins = max(lines, default=meet_in[a, b])
+            ends = max(ends, meet_out[a, b])
+            wait_at[a, b] = begins
+    return wait_at
 
 
 def _precedence(routes: tuple[Route, ...], yaw: Float, meet_in: Float) -> Bool:

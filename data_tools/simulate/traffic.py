@@ -85,10 +85,10 @@ class Traffic:
         vehicles = np.concatenate([wheels, self._standing])
         count = len(agents)
         gap, ahead_speed, wish, line_gap, crossing = (np.empty(count) for _ in range(5))
-        ahead = np.empty(count, np.int64)
+        ahead, first = np.empty(count, np.int64), np.empty(count, np.int64)
         boxes = np.concatenate([vehicles, self._walker_boxes()])
         drive.look(agents, boxes, net, gap, ahead_speed, ahead, wish)
-        drive.hold(agents, net, green, drive.PATIENCE_S, line_gap, crossing)
+        drive.hold(agents, net, green, gap, ahead, line_gap, crossing, first)
         drive.plan(agents, wish, gap, line_gap, crossing, dt, self._rng)
         drive.accelerate(agents, net, gap, ahead_speed, line_gap, crossing, dt)
         drive.steer(agents, net, dt)
@@ -96,7 +96,7 @@ class Traffic:
         noise = self._rng.normal(size=(len(self.walkers), 3))
         walk.step(self.walkers, vehicles, self._points, self._wait, self._point_count, green, noise, dt)
         self.time_s += dt
-        self._leave(self._stuck(ahead, np.isfinite(line_gap)))
+        self._leave(self._stuck(np.where(crossing < gap, first, ahead), np.isfinite(line_gap)))
         self._come()
 
     def cast(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,12 +12,20 @@ import pytest
 import shapely
 
 from data_tools.cli import Scenario, main
+from data_tools.simulate import drive, kinds
 from data_tools.simulate.kinds import LATERAL_MAX_MPS2, WHEELS
 from data_tools.simulate.layouts import LAYOUTS
 from data_tools.simulate.record import record
-from data_tools.simulate.routes import Route, beside, joined
+from data_tools.simulate.routes import Route, beside, joined, network
 from data_tools.simulate.traffic import Traffic, truth
-from data_tools.simulate.walk import GAP, GO, Way
+from data_tools.simulate.walk import (
+    ACCELERATION_MAX_MPS2,
+    GAP,
+    GO,
+    SPEED_MAX_MPS,
+    TURN_MAX_RPS,
+    Way,
+)
 from data_tools.simulate.world import Phase, Standing, World
 from trajpred.errors import InputError
 from trajpred.lanes import Lanes
@@ -77,8 +86,9 @@ def test_nobody_on_foot_beats_physics(scene: Scene) -> None:
         if label != Label.PEDESTRIAN or len(rows) < 5:
             continue
         velocity = np.diff(scene.xy[rows], axis=0) / STEP_S
-        assert np.hypot(*velocity.T).max() <= 4.5 + 1e-6
-        assert np.hypot(*np.diff(velocity, axis=0).T).max() / STEP_S <= 3.5 / 0.3  # a stop within one step
+        assert np.hypot(*velocity.T).max() <= SPEED_MAX_MPS + 1e-6
+        assert np.hypot(*np.diff(velocity, axis=0).T).max() / STEP_S <= ACCELERATION_MAX_MPS2 + 1e-6
+        assert np.abs(np.diff(np.unwrap(scene.yaw[rows]))).max() / STEP_S <= TURN_MAX_RPS + 1e-6
 
 
 def test_reported_velocity_is_that_of_the_centre(scene: Scene) -> None:
@@ -163,6 +173,168 @@ def test_the_lower_rank_waits_for_a_gap() -> None:
     assert slowest["side"] < 0.5
     assert slowest["main"] > 3.0
     assert crossed > 2
+
+
+def longest_s(still: np.ndarray) -> float:
+    """The longest run of True, in s."""
+    edges = np.flatnonzero(np.diff(np.r_[False, still, False].astype(int)))
+    return float(np.diff(edges)[::2].max(initial=0)) * STEP_S
+
+
+def test_nobody_stands_for_long_inside_a_junction() -> None:
+    """Those with an engine keep moving in the middle, but for some who turn left and wait for a gap."""
+    inside = standing = 0
+    longest = [0.0]
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        made = replace(LAYOUTS["junction"](rng), whims=0.0)  # nobody stops there to look at a map
+        middle = next(area.outline for area in made.lanes.areas if area.kind == "road")
+        scene = truth(made, 40.0, 10.0, rng)
+        motor = np.isin(scene.label, [Label.CAR, Label.TRUCK, Label.BUS, Label.MOTORCYCLE])
+        within = motor & shapely.contains_xy(shapely.Polygon(middle).buffer(-1.0), *scene.xy.T)
+        still = within & (np.hypot(*scene.velocity.T) < 0.1)
+        inside, standing = inside + within.sum(), standing + still.sum()
+        longest += [longest_s(still[scene.ids == one]) for one in np.unique(scene.ids[within])]
+    assert len(longest) > 100
+    assert standing <= 0.1 * inside
+    assert max(longest) <= 20.0
+
+
+ACROSS = np.stack([np.full(400, 150.0), np.arange(-100.0, 300.0)], axis=1)
+
+
+def put(traffic: Traffic, route: int, along: float, cruise: float = 10.0) -> None:
+    """Somebody without whims on a route, at its pace."""
+    me = kinds.draw(traffic._world.routes[route].kind, 1, np.random.default_rng(len(traffic.agents)))
+    me["route"], me["along"], me["cruise"], me["speed"], me["nerve"] = route, along, cruise, cruise, 1.5
+    me["wander_m"] = me["home"] = 0.0
+    drive.seated(me, traffic._net)
+    traffic.agents = np.concatenate([traffic.agents, me])
+
+
+def advance(traffic: Traffic, seconds: float) -> None:
+    for _ in range(round(seconds / traffic.step_s)):
+        traffic.advance()
+
+
+def quiet(*routes: Route, **more: object) -> Traffic:
+    """Traffic on routes on which nobody comes unless he is put there."""
+    return Traffic(world(*routes, **more), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("broken_down_m", "enters"), [(158.0, False), (175.0, True)])
+def test_nobody_enters_a_crossing_without_room_beyond_it(broken_down_m: float, enters: bool) -> None:
+    """The other road is at 150 m; a car that stops behind one at 158 m would stand on it."""
+    there = Route("there", "car", STRAIGHT, 12.0, 0.0, rank=1.0)
+    traffic = quiet(there, Route("across", "car", ACROSS, 12.0, 0.0))
+    put(traffic, 0, broken_down_m, cruise=0.0)
+    traffic.agents["halt_at"], traffic.agents["halt_for"] = broken_down_m + 0.1, np.inf
+    put(traffic, 0, 110.0)
+    put(traffic, 1, 60.0)
+    while traffic.agents["y"][2] < 5.0 and traffic.time_s < 20.0:
+        advance(traffic, 0.5)
+    _, second, across = traffic.agents
+    assert across["y"] > 5.0
+    assert (second["along"] > 150.0) == enters
+    assert enters or second["along"] + second["axle"] + second["length"] / 2 < 149.0
+
+
+def test_who_has_passed_is_not_waited_for() -> None:
+    """Where two roads become one: he who gives way sets off once the other is past, not gone."""
+    ramp = joined(np.array([(100.0, -40.0), (130.0, -15.0)]), STRAIGHT[160:])
+    traffic = quiet(
+        Route("there", "car", STRAIGHT, 12.0, 0.0, rank=1.0), Route("ramp", "car", ramp, 12.0, 0.0)
+    )
+    meet_in, meet_out = traffic._net.meet_in[1, 0], traffic._net.meet_out[1, 0]
+    assert meet_out - meet_in < 15.0
+    put(traffic, 0, 150.0)
+    put(traffic, 1, meet_in - 8.0, cruise=5.0)
+    advance(traffic, 8.0)
+    assert traffic.agents["along"][1] > meet_out
+
+
+def test_those_who_wait_for_each_other_are_found() -> None:
+    """Whom one gives way to counts as well as whom one stands behind."""
+    traffic = quiet(Route("there", "car", STRAIGHT, 12.0, 0.0))
+    for along in (20.0, 60.0, 100.0):
+        put(traffic, 0, along)
+    traffic.agents["waited"] = 10.0
+    at_red = np.zeros(3, bool)
+    assert traffic._stuck(np.array([1, 0, 0]), at_red).tolist() == [True, False, False]
+    assert not traffic._stuck(np.array([1, 2, -1]), at_red).any()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_behind_somebody_slower_the_next_lane_is_taken_if_it_is_free(taken: bool) -> None:
+    traffic = quiet(
+        Route("there", "car", STRAIGHT, 14.0, 0.0, next_lane_m=3.5),
+        Route("beside", "car", beside(STRAIGHT, 3.5), 14.0, 0.0),
+    )
+    put(traffic, 0, 60.0, cruise=8.5)
+    put(traffic, 0, 30.0, cruise=12.0)
+    if taken:  # one is beside them, and as slow
+        put(traffic, 1, 45.0, cruise=8.5)
+    advance(traffic, 18.0)
+    slow, quick = traffic.agents[:2]
+    assert (quick["along"] > slow["along"]) != taken
+    assert quick["aside"] == pytest.approx(0.0 if taken else 3.5, abs=0.5)
+
+
+@pytest.mark.parametrize(("nerve", "looks"), [(2.0, True), (0.6, False)])
+def test_a_cyclist_looks_over_the_shoulder_unless_careless(nerve: float, looks: bool) -> None:
+    traffic = quiet(
+        Route("edge", "bicycle", STRAIGHT, 12.0, 0.0, left_m=3.0),
+        Route("lane", "car", beside(STRAIGHT, 2.5), 12.0, 0.0),
+    )
+    put(traffic, 0, 50.0, cruise=4.0)
+    put(traffic, 1, 35.0)
+    rider = traffic.agents[:1]
+    rider["shift_at"], rider["shift_for"], rider["shift_by"], rider["nerve"] = 51.0, np.inf, 2.5, nerve
+    advance(traffic, 1.0)
+    assert (traffic.agents["shift_at"][0] > 51.0) == looks
+    advance(traffic, 12.0)
+    assert traffic.agents["aside"][0] == pytest.approx(2.5, abs=0.4)  # once the car has gone by
+
+
+def test_into_a_roundabout_one_gives_way() -> None:
+    turn = np.linspace(-math.pi, 0.9 * math.pi, 70)
+    ring = 15.0 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    into = joined(np.array([(2.5, -60.0), (2.5, -22.0)]), ring[40:60])
+    begins = 38.0 + 7.0
+    net = network(
+        (
+            Route("round", "car", ring, 10.0, 0.0, circulates=(-20.0, 80.0)),
+            Route("into", "car", into, 10.0, 0.0, circulates=(begins, 90.0)),
+        )
+    )
+    assert abs(net.meet_in[1, 0] - begins) < 8.0
+    assert net.gives_way.tolist() == [[False, False], [True, False]]
+
+
+def test_to_the_left_in_two_goes_a_cyclist_waits_for_the_other_green() -> None:
+    hook = joined(STRAIGHT[:150], np.array([(154.0, 4.0), (154.0, 60.0)]), handle=0.5)
+    route = Route("hook", "bicycle", hook, 12.0, 500.0, stops_m=((100.0, 0), (145.0, 1)))
+    waits = play(world(route, phases=(Phase(1000.0, (0,)), Phase(0.0, (1,)))), 60.0)
+    front = waits.xy[:, 0] + waits.size[:, 0] / 2
+    assert 143.0 < front.max() < 145.5
+    assert play(world(route, phases=(Phase(1000.0, (0, 1)),)), 60.0).xy[:, 1].max() > 20.0
+
+
+def test_some_on_foot_turn_back() -> None:
+    way = Way(np.array([(0.0, 10.0), (50.0, 10.0), (100.0, 10.0)]), (GO,) * 3, 2.0, 0.0)
+    empty = world(Route("there", "car", STRAIGHT, 12.0, 0.0))
+    traffic = Traffic(replace(empty, ways=(way,)), np.random.default_rng(0))
+    traffic._set_off(0, 0.0, 1)
+    walker = traffic.walkers
+    start = float(walker["x"][0])
+    walker["stop_in"], walker["turn_in"] = np.inf, 5.0
+    advance(traffic, 5.0)
+    away = abs(float(traffic.walkers["x"][0]) - start)
+    assert away > 2.0
+    advance(traffic, 3.0)
+    assert abs(float(traffic.walkers["x"][0]) - start) < away
+    advance(traffic, 60.0)
+    assert len(traffic.walkers) == 0  # home again
 
 
 def test_followers_keep_the_gap_of_the_driver_model() -> None:

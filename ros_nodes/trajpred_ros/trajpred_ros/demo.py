@@ -23,8 +23,8 @@ from rosbags.highlevel import AnyReader
 from trajpred.bags import read_raw, typestore
 from trajpred.cdr import PREDICTED
 from trajpred.config import DEFAULT_MODEL, HorizonConfig, OutputConfig
+from trajpred.demo import SHOWN, summary
 from trajpred.demo import demo as offline_demo
-from trajpred.demo import summary
 from trajpred.errors import TrajpredError
 from trajpred.evaluate import make_predictor
 from trajpred.messages import decode_predicted
@@ -154,7 +154,7 @@ def live(log: Path, out: Path, planners: Sequence[str], ego_path: Float | None =
         time.sleep(1.0)  # the last of the answers
 
 
-def demo(out: Path, seed: int = 0) -> None:
+def demo(out: Path, seed: int = SHOWN) -> None:
     """All of `trajpred demo`, then its logs through the nodes; one table at the end."""
     console = Console()
     shown = offline_demo(out, seed, console)

@@ -64,9 +64,7 @@ def demo(out: Path, seed: int = SHOWN, console: Console | None = None) -> Shown:
 
     console.print("[bold]film[/]: the first seconds of the junction")
     scene = made["junction"].tracks
-    film = Film.of(scene, 0.0, SHOWN = 15
-"""The seed of a junction where something happens in the time of the film."""
-FILM_S, FILM_FPS)
+    film = Film.of(scene, 0.0, FILM_S, FILM_FPS)
     title = "A simulated junction, predicted by the model in the box"
     draw_film(make_predictor(DEFAULT_MODEL), scene, film, out / "junction.gif", title, made["junction"].lanes)
     return Shown(made["cyclist_cut_in"], examined.scores, replayed)

@@ -289,7 +289,7 @@ def ablate(
     print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))
 
 
-def demo(out: Path = Path("demo"), seed: int = 15) -> None:
+def demo(out: Path = Path("demo"), seed: int = 0) -> None:
     """Simulate a busy junction, predict it with the model in the box, score, film; needs no data and no ROS.
 
     Args:

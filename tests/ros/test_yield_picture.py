@@ -48,6 +48,20 @@ def test_without_a_lane_or_a_cyclist_there_is_nothing_to_yield_to(recording):
         CutIn.of(record("straight", 3.0, 0), HALF_WIDTH_M)
 
 
+@pytest.mark.parametrize(
+    ("slow", "enters_s", "expected"),
+    [
+        ([0, 0, 1, 1, 1, 1], 3.0, 2.0),  # before the cyclist is in, and on
+        ([0, 0, 0, 0, 1, 1], 3.0, 4.0),  # too late
+        ([1, 1, 0, 1, 1, 1], 4.0, 3.0),  # a false alarm before
+        ([1, 1, 1, 1, 1, 1], 4.0, 0.0),
+    ],
+)
+def test_the_car_yields_from_when_it_keeps_to_it(slow, enters_s, expected):
+    drive = Drive(np.arange(6.0), np.where(slow, 4.0, 10.0))
+    assert drive.yields_s(enters_s) == expected
+
+
 def test_the_picture_is_drawn(recording, tmp_path):
     scene = CutIn.of(recording, HALF_WIDTH_M)
     time_s = np.arange(0.0, 12.0, 0.1)

@@ -23,8 +23,8 @@ from rosbags.highlevel import AnyReader
 from trajpred.bags import read_raw, typestore
 from trajpred.cdr import PREDICTED
 from trajpred.config import DEFAULT_MODEL, HorizonConfig, OutputConfig
-from trajpred.demo import SHOWN, summary
 from trajpred.demo import demo as offline_demo
+from trajpred.demo import summary
 from trajpred.errors import TrajpredError
 from trajpred.evaluate import make_predictor
 from trajpred.messages import decode_predicted
@@ -45,6 +45,8 @@ PREDICTION = (
 PLANNERS = {"told": True, "blind": False}
 SPEED = "geometry_msgs/msg/TwistStamped"
 CALLBACK_TOPIC = "/prediction_node/debug/processing_time_ms"
+RATE = 10.0
+"""Times the logs' own, if the nodes answer as fast: the next message waits for the answer."""
 WAIT_S = 60.0
 
 
@@ -145,7 +147,7 @@ def live(log: Path, out: Path, planners: Sequence[str], ego_path: Float | None =
             "trajpred-replay-node",
             (
                 f"log:={log}",
-                "rate:=0.0",
+                f"rate:={RATE}",
                 "wait_for_subscribers:=20.0",
                 *acknowledged,
             ),
@@ -154,7 +156,7 @@ def live(log: Path, out: Path, planners: Sequence[str], ego_path: Float | None =
         time.sleep(1.0)  # the last of the answers
 
 
-def demo(out: Path, seed: int = SHOWN) -> None:
+def demo(out: Path, seed: int = 0) -> None:
     """All of `trajpred demo`, then its logs through the nodes; one table at the end."""
     console = Console()
     shown = offline_demo(out, seed, console)
@@ -187,12 +189,17 @@ def _predictions(log: Path) -> list[Prediction]:
 def _compare(live_log: Path, offline_log: Path) -> tuple[int, float]:
     """How many answers there are, and the largest distance between two poses, m."""
     farthest = 0.0
-    pairs = list(zip(_predictions(live_log), _predictions(offline_log), strict=True))
-    for ours, theirs in pairs:
+    live_answers, offline_answers = _predictions(live_log), _predictions(offline_log)
+    if len(live_answers) != len(offline_answers):
+        raise LiveDemoError(
+            f"{live_log}: {len(live_answers)} answers, not {len(offline_answers)} as in {offline_log}: "
+            "the machine was too busy to record them all; try again"
+        )
+    for ours, theirs in zip(live_answers, offline_answers, strict=True):
         if ours.stamp_ns != theirs.stamp_ns or ours.ids.tolist() != theirs.ids.tolist():
             raise LiveDemoError(f"{live_log}: other objects at {ours.stamp_ns} ns than {offline_log}")
         farthest = max(farthest, float(np.abs(ours.paths - theirs.paths).max(initial=0.0)))
-    return len(pairs), farthest
+    return len(live_answers), farthest
 
 
 def _drive(log: Path, planner: str) -> Drive:

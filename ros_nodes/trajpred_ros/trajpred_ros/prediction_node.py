@@ -43,6 +43,8 @@ from trajpred_ros.transforms import Transforms
 
 BASELINES = get_args(BaselineName)
 WARM_UP_OBJECTS = (1, 64, 256)
+ANSWERS_KEPT = 10
+"""For who is late now and then and wants them all, such as a recorder; a planner asks for the newest."""
 
 PARAMETERS = (
     Parameter(
@@ -205,11 +207,10 @@ class PredictionNode(LifecycleNode):
 
     def _offer(self) -> None:
         """Announce all outputs, or none; raises RCLError."""
-        newest = QoSProfile(depth=1)
         with ExitStack() as outputs:
 
             def offer(kind: type, topic: str) -> Any:
-                publisher = self.create_lifecycle_publisher(kind, topic, newest)
+                publisher = self.create_lifecycle_publisher(kind, topic, QoSProfile(depth=ANSWERS_KEPT))
                 outputs.callback(self.destroy_lifecycle_publisher, publisher)
                 return publisher
 

@@ -94,10 +94,19 @@ class Drive:
     time_s: Float
     target_mps: Float
 
-    @property
-    def yields_s(self) -> float:
-        """When it first asks for less than it drives."""
-        return float(self.time_s[np.argmax(self.target_mps < CRUISE_MPS - 1e-6)])
+    def yields_s(self, enters_s: float) -> float:
+        """Since when it asks for less than it drives, and keeps to it until the cyclist enters; inf: never.
+
+        A yielding that was over before is a false alarm, and no time gained.
+        """
+        slow = self.target_mps < CRUISE_MPS - 1e-6
+        found = np.flatnonzero(slow & (self.time_s >= enters_s))
+        if not found.size:
+            return np.inf
+        at = int(found[0])
+        while at and slow[at - 1]:
+            at -= 1
+        return float(self.time_s[at])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,21 +121,23 @@ class Yielding:
     @classmethod
     def of(cls, scene: CutIn, told: Drive, blind: Drive, predictions: Sequence[Prediction]) -> Yielding:
         """From what the nodes published."""
-        moment = next(p for p in predictions if p.stamp_ns >= round(told.yields_s * NS_PER_S))
+        yields_s = told.yields_s(scene.enters_s)
+        moment = next(p for p in predictions if p.stamp_ns >= round(yields_s * NS_PER_S))
         return cls(scene, told, blind, moment.take(np.isin(moment.ids, scene.track_ids)))
 
     @property
     def gained_s(self) -> float:
         """How much earlier the planner yields that is told."""
-        return self.blind.yields_s - self.told.yields_s
+        return self.blind.yields_s(self.scene.enters_s) - self.told.yields_s(self.scene.enters_s)
 
     @property
     def summary(self) -> str:
         """One line."""
+        enters_s = self.scene.enters_s
+        told_s, blind_s = self.told.yields_s(enters_s), self.blind.yields_s(enters_s)
         return (
-            f"the cyclist enters the car's corridor at {self.scene.enters_s:.1f} s; with predictions the car "
-            f"yields at {self.told.yields_s:.1f} s, without at {self.blind.yields_s:.1f} s: "
-            f"{self.gained_s:.1f} s earlier"
+            f"the cyclist enters the car's corridor at {enters_s:.1f} s; with predictions the car "
+            f"yields at {told_s:.1f} s, without at {blind_s:.1f} s: {self.gained_s:.1f} s earlier"
         )
 
 
@@ -187,12 +198,13 @@ def _draw_speeds(axes: Any, seen: Yielding) -> None:
     style(axes, "time [s]", "target speed [m/s]", "Target speed of the planner")
     for drive, colour, name in ((seen.told, BLUE, "with predictions"), (seen.blind, GREY, "without")):
         axes.plot(drive.time_s, drive.target_mps, color=colour, linewidth=1.5, label=name)
-        axes.axvline(drive.yields_s, color=colour, linewidth=0.8, linestyle=":")
-    axes.plot([], [], color=BLACK, linewidth=0.8, linestyle=":", label="when the car first yields")
+        axes.axvline(drive.yields_s(seen.scene.enters_s), color=colour, linewidth=0.8, linestyle=":")
+    axes.plot([], [], color=BLACK, linewidth=0.8, linestyle=":", label="when the car begins to yield")
     axes.axvline(
         seen.scene.enters_s, color=VERMILLION, linewidth=1.0, label="the cyclist enters the corridor"
     )
-    axes.set_xlim(max(0.0, seen.told.yields_s - 2.0), seen.blind.yields_s + 4.0)
+    told_s, blind_s = (drive.yields_s(seen.scene.enters_s) for drive in (seen.told, seen.blind))
+    axes.set_xlim(max(0.0, told_s - 2.0), blind_s + 4.0)
     axes.set_ylim(0.0, CRUISE_MPS + 1.0)
     axes.legend(fontsize=SMALL_PT, frameon=False, loc="upper right")
 

@@ -43,8 +43,6 @@ from trajpred_ros.transforms import Transforms
 
 BASELINES = get_args(BaselineName)
 WARM_UP_OBJECTS = (1, 64, 256)
-ANSWERS_KEPT = 10
-"""For who is late now and then and wants them all, such as a recorder; a planner asks for the newest."""
 
 PARAMETERS = (
     Parameter(
@@ -207,10 +205,11 @@ class PredictionNode(LifecycleNode):
 
     def _offer(self) -> None:
         """Announce all outputs, or none; raises RCLError."""
+        newest = QoSProfile(depth=1)  # more would hold more shared memory for a subscriber that has stopped
         with ExitStack() as outputs:
 
             def offer(kind: type, topic: str) -> Any:
-                publisher = self.create_lifecycle_publisher(kind, topic, QoSProfile(depth=ANSWERS_KEPT))
+                publisher = self.create_lifecycle_publisher(kind, topic, newest)
                 outputs.callback(self.destroy_lifecycle_publisher, publisher)
                 return publisher
 

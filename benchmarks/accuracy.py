@@ -269,9 +269,18 @@ def parameters(run: Path) -> int:
 
 
 def _write(out: Path, values: Any) -> None:
+    """Six digits of each number, without blanks: there are a hundred thousand of them."""
     draft = out.with_name(out.name + ".tmp")
-    draft.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+    draft.write_text(json.dumps(_short(values), separators=(",", ":"), allow_nan=False) + "\n")
     draft.replace(out)
+
+
+def _short(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _short(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_short(value) for value in values]
+    return float(f"{values:.6g}") if isinstance(values, float) else values
 
 
 def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:

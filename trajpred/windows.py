@@ -58,7 +58,7 @@ class Windows:
         return Windows(protocol=self.protocol, scene_names=self.scene_names, **kept)
 
     def of_interest(self, rows: Bool) -> Windows:
-        """Only these rows are still targets; moments without any target go."""
+        """Of the targets only these rows (A,) remain; moments without any target go."""
         target = self.target & rows
         kept = np.isin(self.group, self.group[target])
         return replace(self.take(kept), target=target[kept])

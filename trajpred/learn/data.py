@@ -253,6 +253,5 @@ class Batches(IterableDataset[Batch]):
                 windows = augment(windows, self._training, rng)
             if windows.target.any():
                 batch = make_batch(windows, self._near)
-                yield (
-                    hide_neighbours(batch, self._training.neighbour_dropout, rng) if self._training else batch
-                )
+                share = self._training.neighbour_dropout if self._training else 0.0
+                yield hide_neighbours(batch, share, rng) if share else batch

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,8 @@ ON_GPU: Mapping[str, tuple[Provider, bool]] = {
     "TensorRT": ("tensorrt", True),
 }
 """Provider, and whether the state stays on the GPU."""
+_SOURCES = re.compile(r"/\S+: |/\S+\.cc:\d+ .*?\(.*?\) ")
+"""Files, and functions of onnxruntime, in what it says."""
 
 
 def predictors(artefact: str, skipped: list[str]) -> dict[str, Predictor]:
@@ -60,7 +63,7 @@ def predictors(artefact: str, skipped: list[str]) -> dict[str, Predictor]:
             found[name] = on(*how)
             continue
         except TrajpredError as error:
-            fault = str(error)
+            fault = _SOURCES.sub("", " ".join(str(error).split()))
         if how[0] == "cuda":
             raise SystemExit(f"not measured, there is no GPU to be used: {fault}")
         skipped.append(f"{name}: {fault}")

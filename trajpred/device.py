@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,10 @@ from trajpred.types import Float, Float32, Int
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
+    from onnxruntime import NodeArg
+
+_Layout = Mapping[str, tuple[int, Sequence[int], np.dtype[Any]]]
+"""Name -> where an array begins in a buffer (bytes), its shape and type."""
 
 SMALLEST, USUAL = 8, 128
 """Agents: the least that there are buffers for; so many TensorRT's engine is made fastest for."""
@@ -37,6 +42,8 @@ BLANK, SPARE, FIRST = 0, 1, 2
 READ, WRITTEN, TABLE = "row_read", "row_written", "_table"
 CLOSE = 1e-4
 """How far the answers of a captured CUDA graph may be from those of the call that it repeats."""
+ALIGNED = 256
+"""Bytes: an array within a buffer begins at a multiple, as one of its own would."""
 _FAULTS: tuple[type[Exception], ...] = (*ORT_ERRORS, OSError, CallError)
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 
@@ -141,7 +148,10 @@ class Resident:
 
 
 class _Bucket:
-    """The buffers of a call for at most `size` agents; the CUDA graph of this number goes with them."""
+    """The buffers of a call for at most `size` agents; the CUDA graph of this number goes with them.
+
+    All inputs are in one buffer and all outputs in another, so that a call takes one copy there and one back.
+    """
 
     def __init__(
         self,
@@ -154,44 +164,72 @@ class _Bucket:
         self._direct, self._captured = onnxruntime.RunOptions(), onnxruntime.RunOptions()
         self._direct.add_run_config_entry("gpu_graph_id", "-1")
         self._captured.add_run_config_entry("gpu_graph_id", str(number))
-        self._inputs: dict[str, tuple[NDArray[Any], OrtValue]] = {}
-        for one in session.get_inputs():
-            value = tables.get(one.name)
-            if value is None:
-                shape, dtype = _sized(one.shape, size), _DTYPES[one.type]
-                value = _zeros(session, shape, dtype)
-                self._inputs[one.name] = np.zeros(shape, dtype), value
-            self._binding.bind_ortvalue_input(one.name, value)
-        self._outputs: dict[str, OrtValue] = {}
-        for one in session.get_outputs():
-            value = tables.get(one.name.removesuffix("_next"))
-            if value is None:
-                value = self._outputs[one.name] = _zeros(session, _sized(one.shape, size), np.float32)
-            self._binding.bind_ortvalue_output(one.name, value)  # a table is written where it is
+        device = _device(session)
+
+        def buffer(those: Sequence[NodeArg], bind: Callable[..., None]) -> tuple[OrtValue, _Layout]:
+            layout, end = {}, 0
+            for one in those:
+                shape, dtype = _sized(one.shape, size), np.dtype(_DTYPES[one.type])
+                layout[one.name] = end, shape, dtype
+                end += -(-math.prod(shape) * dtype.itemsize // ALIGNED) * ALIGNED
+            value = _zeros(session, [end], np.uint8)
+            for name, (begin, shape, dtype) in layout.items():
+                bind(name, device, 0, dtype.type, shape, value.data_ptr() + begin)
+            return value, layout
+
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        for one in inputs:
+            if one.name in tables:
+                self._binding.bind_ortvalue_input(one.name, tables[one.name])
+        for one in outputs:
+            table = tables.get(one.name.removesuffix("_next"))
+            if table is not None:
+                self._binding.bind_ortvalue_output(one.name, table)  # a table is written where it is
+        self._given, layout = buffer(
+            [one for one in inputs if one.name not in tables], self._binding.bind_input
+        )
+        self._host = np.zeros(self._given.shape(), np.uint8)
+        self._inputs = _views(self._host, layout)
+        self._said, self._layout = buffer(
+            [one for one in outputs if one.name in Forecast._fields], self._binding.bind_output
+        )
 
     def fill(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """Take what at most `size` agents did to the device, padded with agents whom nothing depends on."""
+        for name, given in feeds.items():
+            if name in self._inputs:
+                host = self._inputs[name]
+                host[: len(given)] = given
+                host[len(given) :] = SPARE if name == WRITTEN else 0
         try:
-            for name, given in feeds.items():
-                if name in self._inputs:
-                    host, there = self._inputs[name]
-                    host[: len(given)] = given
-                    host[len(given) :] = SPARE if name == WRITTEN else 0
-                    there.update_inplace(host)
+            self._given.update_inplace(self._host)
         except ORT_ERRORS as error:
             raise CallError(str(error)) from error
 
     def run(self, *, captured: bool) -> Forecast:
-        """The forecast of `size` agents; on a processor it is in the buffers themselves. Raises CallError."""
+        """The forecast of `size` agents; on a processor it is in the buffer itself. Raises CallError."""
         try:
             self._session.run_with_iobinding(self._binding, self._captured if captured else self._direct)
-            return Forecast(*(self._outputs[name].numpy() for name in Forecast._fields))
+            said = _views(self._said.numpy(), self._layout)
         except ORT_ERRORS as error:
             raise CallError(str(error)) from error
+        return Forecast(*(said[name] for name in Forecast._fields))
+
+
+def _views(buffer: NDArray[np.uint8], layout: _Layout) -> dict[str, NDArray[Any]]:
+    """The arrays in a buffer."""
+    return {
+        name: buffer[begin : begin + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+        for name, (begin, shape, dtype) in layout.items()
+    }
 
 
 def _unable(model: OnnxModel, error: Exception) -> str:
     return f"{model.provider} cannot run the model with its state kept there ({error})"
+
+
+def _device(session: onnxruntime.InferenceSession) -> str:
+    return "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
 
 
 def _sized(shape: Sequence[int | str], size: int) -> list[int]:
@@ -201,8 +239,7 @@ def _sized(shape: Sequence[int | str], size: int) -> list[int]:
 
 def _zeros(session: onnxruntime.InferenceSession, shape: Sequence[int], dtype: type[np.generic]) -> OrtValue:
     """On the device that the session runs on."""
-    device = "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
-    value = OrtValue.ortvalue_from_shape_and_type(shape, dtype, device, 0)
+    value = OrtValue.ortvalue_from_shape_and_type(shape, dtype, _device(session), 0)
     value.update_inplace(np.zeros(shape, dtype))
     return value
 

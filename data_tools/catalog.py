@@ -194,8 +194,9 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
 
     The two splits of SDD share videos. Whoever is scored in one (of the standard split, pedestrians) in its
     test is left out of the other, and whoever is in its val out of the other's train. The pedestrians
-    at the cyclists' place have no split: all are train. Simulated traffic, as it truly was, has the fast
-    vehicles and the turning cyclists of which the recordings have few.
+    at the cyclists' place have no split: all are train. The cyclists are in train twice, being few. Whoever
+    is not on foot in simulated traffic is in it as they truly went: the recordings have few fast vehicles and
+    turning cyclists.
     """
     match options:
         case [fold, ("train" | "val") as split] if fold in FOLDS:
@@ -222,7 +223,11 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
     if split == "train":
         wanted = [(scenario, seed) for seed in UNION_SIMULATED_SEEDS for scenario in LAYOUTS]
         made = _simulate(name, wanted, UNION_SIMULATED_S, NS_PER_S / VRU_STEP_NS)
-        scenes += [*_vru_pedestrians(name, [], root).scenes, *(_positions(one.truth.scene) for one in made)]
+        scenes += [
+            *_vru(name, [split], root).scenes,
+            *_vru_pedestrians(name, [], root).scenes,
+            *(_wheels(one.truth.scene) for one in made),
+        ]
     return DataSource(name, tuple(scenes), Protocol())
 
 
@@ -282,8 +287,9 @@ def _simulate(name: str, wanted: list[tuple[str, int]], seconds: float, rate_hz:
         return [future.result() for future in bar(made, len(made), f"simulating {name}")]
 
 
-def _positions(scene: Scene) -> Scene:
-    """Without yaw and velocity, which the other recordings of the union do not have."""
+def _wheels(scene: Scene) -> Scene:
+    """Without people on foot, and without yaw and velocity, which the union's recordings do not have."""
+    scene = scene.take(scene.label != Label.PEDESTRIAN)
     nothing = np.zeros(len(scene), bool)
     return replace(scene, yaw_valid=nothing, velocity_valid=nothing)
 

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -162,7 +164,7 @@ def test_what_is_val_in_the_union_is_not_in_its_train(data_root, few_places):
 
 
 @pytest.mark.real_data
-def test_the_union_has_simulated_traffic_as_positions_on_its_grid_to_train_on(data_root, few_places):
+def test_the_union_has_simulated_wheels_as_positions_on_its_grid_to_train_on(data_root, few_places):
     train, val = (open_data(f"union:eth:{split}", data_root).scenes for split in ("train", "val"))
     made = [scene for scene in train if scene.name.endswith("_0") and scene.name[:-2] in LAYOUTS]
     assert {scene.name for scene in made} == {f"{scenario}_0" for scenario in LAYOUTS}
@@ -171,6 +173,17 @@ def test_the_union_has_simulated_traffic_as_positions_on_its_grid_to_train_on(da
         assert (np.diff(np.unique(scene.stamp_ns)) == 80_000_000).all()
         assert not scene.yaw_valid.any()
         assert not scene.velocity_valid.any()
+        assert len(scene)
+        assert Label.PEDESTRIAN not in scene.label
+
+
+@pytest.mark.real_data
+def test_the_unions_train_has_each_cyclists_clip_twice_and_its_val_once(data_root, few_places):
+    for split, times in (("train", 2), ("val", 1)):
+        names = Counter(scene.name for scene in open_data(f"union:eth:{split}", data_root).scenes)
+        clips = {scene.name for scene in open_data(f"vru:{split}", data_root).scenes}
+        assert clips
+        assert {names[clip] for clip in clips} == {times}
 
 
 def _as_standard(video):

@@ -194,9 +194,9 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
 
     The two splits of SDD share videos. Whoever is scored in one (of the standard split, pedestrians) in its
     test is left out of the other, and whoever is in its val out of the other's train. The pedestrians
-    at the cyclists' place have no split: all are train. The cyclists are in train twice, being few. Whoever
-    is not on foot in simulated traffic is in it as they truly went: the recordings have few fast vehicles and
-    turning cyclists.
+    at the cyclists' place have no split: all are train. The cyclists are in train twice and ETH/UCY thrice,
+    being few. Whoever is not on foot in simulated traffic is in it as they truly went: the recordings have
+    few fast vehicles and turning cyclists.
     """
     match options:
         case [fold, ("train" | "val") as split] if fold in FOLDS:
@@ -210,21 +210,23 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
         scene.take(scene.label != Label.PEDESTRIAN) if _in_standard_split(scene.name) in standard else scene
         for scene in _sdd(name, [split], root).scenes
     )
+    crowds, cyclists = _eth_ucy(name, [fold, split], root).scenes, _vru(name, [split], root).scenes
     scenes = [
-        *_eth_ucy(name, [fold, split], root).scenes,
+        *crowds,
         *(
             scene
             for scene in _sdd_trajnet(name, [split], root).scenes
             if scene.name not in map(_in_standard_split, raw_videos)
         ),
         *(on_grid(scene, VRU_STEP_NS, together=True, gap_max_ns=SDD_GAP_NS) for scene in raw),
-        *_vru(name, [split], root).scenes,
+        *cyclists,
     ]
     if split == "train":
         wanted = [(scenario, seed) for seed in UNION_SIMULATED_SEEDS for scenario in LAYOUTS]
         made = _simulate(name, wanted, UNION_SIMULATED_S, NS_PER_S / VRU_STEP_NS)
         scenes += [
-            *_vru(name, [split], root).scenes,
+            *(2 * crowds),
+            *cyclists,
             *_vru_pedestrians(name, [], root).scenes,
             *(_wheels(one.truth.scene) for one in made),
         ]

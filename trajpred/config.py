@@ -141,8 +141,9 @@ class TrainingConfig:
     tracks to arcs of a random curvature of this standard deviation. reverse: every recording is also played
     backwards, for who is on foot: wheels brake harder than they set off. neighbour_dropout: share of agents
     from whom some neighbours are hidden, another part for each. endpoint_weight: of a path's last error,
-    beside its mean one. threads: the matrices are small, so that two runs side by side gain more than two
-    threads in one.
+    beside its mean one. coasting_weight: of the single path's distance to constant velocity, beside its
+    error; where training tells little it goes straight on, and from 1 on always. threads: the matrices are
+    small, so that two runs side by side gain more than two threads in one.
     """
 
     epochs: int = 30
@@ -157,6 +158,7 @@ class TrainingConfig:
     classify_weight: float = 0.2
     spread_weight: float = 0.05
     endpoint_weight: float = 0.5
+    coasting_weight: float = 0.0
     flip: bool = True
     scale_range: float = 0.2
     reverse: bool = False

@@ -178,12 +178,13 @@ def test_the_union_has_simulated_wheels_as_positions_on_its_grid_to_train_on(dat
 
 
 @pytest.mark.real_data
-def test_the_unions_train_has_each_cyclists_clip_twice_and_its_val_once(data_root, few_places):
-    for split, times in (("train", 2), ("val", 1)):
+def test_the_unions_train_has_clips_of_cyclists_twice_and_crowds_thrice_its_val_once(data_root, few_places):
+    for split, of_clips, of_crowds in (("train", 2, 3), ("val", 1, 1)):
         names = Counter(scene.name for scene in open_data(f"union:eth:{split}", data_root).scenes)
-        clips = {scene.name for scene in open_data(f"vru:{split}", data_root).scenes}
-        assert clips
-        assert {names[clip] for clip in clips} == {times}
+        for few, times in ((f"vru:{split}", of_clips), (f"eth_ucy:eth:{split}", of_crowds)):
+            found = {scene.name for scene in open_data(few, data_root).scenes}
+            assert found
+            assert {names[name] for name in found} == {times}
 
 
 def _as_standard(video):

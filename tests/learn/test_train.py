@@ -14,6 +14,7 @@ from tests.learn.conftest import crowd
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
+from trajpred.features import VELOCITY
 from trajpred.learn.ablate import ablate
 from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import Batches, make_batch
@@ -46,6 +47,21 @@ def test_training_lowers_the_error_logs_gradients_and_writes_a_run(tmp_path):
     names = set(logged(tmp_path / "run")[0])
     assert {"val/min_ade", "val/min_fde", "val/ade_1"} <= names
     assert Run.read(tmp_path / "run") == run
+
+
+def test_a_single_path_that_is_held_to_constant_velocity_goes_straight_on(tmp_path):
+    (batch,) = Batches(windows(1), MODEL.neighbours, None)
+    off = []
+    for weight in (0.0, 2.0):
+        training, out = replace(TRAINING, epochs=20, coasting_weight=weight), tmp_path / str(weight)
+        fit("crowd", windows(), windows(1), MODEL, training, out, progress=False)
+        model, _ = load_model(out)
+        with torch.no_grad():
+            futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
+        last = batch.inputs.steps[batch.inputs.select, -1][:, VELOCITY]
+        straight = last[:, None] * 0.4 * torch.arange(1, 13)[:, None]
+        off.append(float(torch.linalg.norm(futures.single - straight, dim=-1).mean()))
+    assert off[1] < 0.5 * off[0]
 
 
 def test_a_small_recording_gets_more_epochs_until_its_steps_are_enough(tmp_path):

@@ -22,8 +22,12 @@ class Losses(NamedTuple):
 
 def distances(futures: Futures, truth: Tensor) -> Tensor:
     """(M, K + 1, S) m between each path, and last the single one, and the truth (M, S, 2)."""
-    step = torch.cat([futures.paths, futures.single[:, None]], dim=1) - truth[:, None]
-    return torch.sqrt((step**2).sum(-1) + 1e-8)
+    return distance(torch.cat([futures.paths, futures.single[:, None]], dim=1), truth[:, None])
+
+
+def distance(path: Tensor, other: Tensor) -> Tensor:
+    """(..., S) m between points (..., S, 2), with a gradient where they are the same."""
+    return torch.sqrt(((path - other) ** 2).sum(-1) + 1e-8)
 
 
 def losses(futures: Futures, truth: Tensor, temperature: float, endpoint_weight: float) -> Losses:

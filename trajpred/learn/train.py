@@ -28,8 +28,8 @@ from trajpred.config import ModelConfig, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.calibrate import Calibration, calibrate, fold
 from trajpred.learn.data import Batch, Batches, augment, fit_grid, some_moments
-from trajpred.learn.losses import distances, losses
-from trajpred.learn.model import Futures, TrajectoryModel
+from trajpred.learn.losses import distance, distances, losses
+from trajpred.learn.model import Futures, TrajectoryModel, coast
 from trajpred.memory import keep_freed_memory
 from trajpred.types import Label
 from trajpred.windows import Windows
@@ -132,10 +132,14 @@ class Training(LightningModule):
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted sum of the four losses."""
         config = self.config
-        parts = losses(self._futures(batch), batch.truth, self.temperature(), config.endpoint_weight)
+        futures = self._futures(batch)
+        parts = losses(futures, batch.truth, self.temperature(), config.endpoint_weight)
         for name, value in parts._asdict().items():
             self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))
         paths = parts.path + parts.single
+        if config.coasting_weight:
+            straight = coast(batch.inputs.steps[batch.inputs.select], self.model.offset_s)
+            paths = paths + config.coasting_weight * distance(futures.single, straight).mean()
         return paths + config.classify_weight * parts.classify + config.spread_weight * parts.spread
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -9,7 +9,7 @@ from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from data_tools.convert import write_log
@@ -97,12 +97,17 @@ def check_live_equals_offline(stage, artefact, log, tmp_path):
     stage.spin_for(0.5)
     talk.answers.clear()
     speeds.clear()
-    # The planner answers last: waiting for it, the player is too fast for nobody.
-    answer = (f"acknowledge_topic:={speed}", "acknowledge_type:=geometry_msgs/msg/TwistStamped")
+    # Node and planner keep their last answer alone: the player waits until both were heard here.
+    heard = stage.node.create_publisher(Header, "/heard", 1)
+    answer = ("acknowledge_topic:=/heard", "acknowledge_type:=std_msgs/msg/Header")
     replayed = (f"log:={log}", "rate:=0.0", "wait_for_subscribers:=10.0", *answer)
     stage.start("trajpred-replay-node", "--ros-args", *(w for value in replayed for w in ("-p", value)))
-    stage.spin_until(lambda: len(talk.answers) >= len(questions), 90.0, "an answer to every message")
-    stage.spin_until(lambda: len(speeds) >= len(questions), 20.0, "a target speed for every message")
+    for count in range(1, len(questions) + 1):
+        stage.spin_until(
+            lambda count=count: min(len(talk.answers), len(speeds)) >= count,
+            what=f"answer and target speed number {count}",
+        )
+        heard.publish(speeds[-1].header)
 
     replay(make_predictor(str(artefact)), log, tmp_path / "offline.mcap")
     offline = [raw for _, _, raw in read_raw(tmp_path / "offline.mcap", msgtype=PREDICTED)]

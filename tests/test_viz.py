@@ -54,9 +54,10 @@ def make_rows() -> dict:
         norm = 8.0 * decay ** np.arange(12)
         return {
             "min_ade": error,
-            "ade_1": 2 * error,
+            "ade_single": 2 * error,
             "min_fde": 1.7 * error,
-            "fde_1": 4 * error,
+            "fde_single": 4 * error,
+            "spread": {"min_ade": 0.01, "ade_single": 0.0},
             "parameters": 123456,
             "by_history": {
                 "observations": list(range(1, 9)),
@@ -336,7 +337,7 @@ def test_ablation_refuses_rows_that_cannot_be_drawn(tmp_path):
     out = tmp_path / "a.png"
     with pytest.raises(InputError, match="no encoder"):
         draw_ablation({}, out)
-    with pytest.raises(InputError, match="encoder gru: ade_1, gradient missing"):
+    with pytest.raises(InputError, match="encoder gru: ade_single, gradient missing"):
         draw_ablation({"gru": {"min_ade": 1.0, "parameters": 1, "by_history": {}}}, out)
     for gradient in ({"steps_back": [0], "norm": [0.0]}, {"steps_back": [1], "norm": [1.0]}):
         with pytest.raises(InputError, match="encoder lstm: gradient"):

@@ -38,6 +38,7 @@ def train(
     protocol: Protocol | None = None,
     data_root: Path | None = None,
     val: str | None = None,
+    start_from: Path | None = None,
 ) -> None:
     """Train a model; an interrupted run goes on where it was.
 
@@ -51,6 +52,8 @@ def train(
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
         val: Name of the data that the checkpoint is picked and calibrated by, e.g. one class alone; default
             `data` with val for {split}.
+        start_from: Folder of a finished run whose weights it starts with, of the same network. A low
+            training.learning_rate, and training.anneal_from 0, keep what they know.
     """
     learn = _learn()
     names = {split: _fill(data, fold, split) for split in ("train", "val")}
@@ -63,6 +66,7 @@ def train(
         model,
         training,
         out,
+        start_from=start_from,
     )
     print(f"{out}: trained on {run.data} in {run.seconds:.0f} s, best score on val {run.score:.4f} m")
     print(f"next: trajpred export {out} --out {out.name}.onnx")
@@ -267,6 +271,7 @@ def ablate(
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
     protocol: Protocol | None = None,
     data_root: Path | None = None,
+    seeds: list[int] = [],  # noqa: B006
 ) -> None:
     """Train every encoder with the same budget and show what sets them apart.
 
@@ -279,6 +284,7 @@ def ablate(
         training: The training run, the same for each.
         protocol: Time grid and lengths of windows; default: those of the data.
         data_root: Folder of the recordings; default $TRAJPRED_DATA, else ../shared/data.
+        seeds: Each encoder is trained with each of them; default: that of `training`.
     """
     _learn()
     from trajpred.learn.ablate import ablate as run
@@ -286,7 +292,7 @@ def ablate(
     sources = {split: _open(_fill(data, fold, split), data_root) for split in ("train", "val", "test")}
     windows = {split: _windows(source, protocol) for split, source in sources.items() if split != "train"}
     windows["train"] = _to_train_on(sources["train"], protocol, training)
-    print(run(_fill(data, fold, "train"), windows, encoders, model, training, out))
+    print(run(_fill(data, fold, "train"), windows, encoders, model, training, out, seeds))
 
 
 def demo(out: Path = Path("demo"), seed: int = 0) -> None:

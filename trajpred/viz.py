@@ -52,7 +52,7 @@ _OBSERVED, _NOW, _TOP, _REST, _TRUTH, _OTHERS = _LEGEND = (
 _HIGHLIGHT = "lstm"
 _OTHER_COLOURS = ("#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 _OTHER_MARKERS = ("s", "^", "v", "D", "X", "P")
-_ROW_KEYS = frozenset({"min_ade", "ade_1", "parameters", "by_history", "gradient"})
+_ROW_KEYS = frozenset({"min_ade", "ade_single", "parameters", "by_history", "gradient"})
 _SMALLEST_GRADIENT = 1e-8  # of the gradient at the last step; what vanishes below is not drawn
 
 
@@ -128,11 +128,11 @@ def draw_ablation(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     """Encoders side by side: their error, their error with little history, and how far back they learn.
 
     Args:
-        rows: by name of the encoder: min_ade and ade_1 in m; parameters, a count; by_history with
-            observations (H,) and min_ade (H,) in m; gradient with steps_back (T,), 0 for the last
-            step, and norm (T,), in any unit: it is drawn relative to that of step 0. Other keys are
-            not looked at. An encoder called lstm is set off, and the errors of the others are
-            compared with its own.
+        rows: by name of the encoder: min_ade and ade_single in m; spread, if it is known: the standard
+            deviation of either over seeds; parameters, a count; by_history with observations (H,) and
+            min_ade (H,) in m; gradient with steps_back (T,), 0 for the last step, and norm (T,), in any
+            unit: it is drawn relative to that of step 0. Other keys are not looked at. An encoder called
+            lstm is set off, and the errors of the others are compared with its own.
         out: file to write, png, svg or pdf by its suffix, in place of what is there.
 
     Raises:
@@ -333,11 +333,14 @@ def _draw_errors(axes: Axes, rows: Mapping[str, Mapping[str, Any]], colours: Map
     from matplotlib.patches import Patch
 
     style(axes, x="", y="error [m]", title="Error by encoder")
-    kinds = {"min_ade": ("best of K paths (minADE)", 1.0), "ade_1": ("most probable path (ADE)", 0.4)}
+    kinds = {"min_ade": ("best of K paths (minADE)", 1.0), "ade_single": ("single path (ADE)", 0.4)}
     at, compared = np.arange(len(rows)), []
     for side, (key, (_, alpha)) in zip((-0.2, 0.2), kinds.items(), strict=True):
         error = np.array([row[key] for row in rows.values()], np.float64)
-        drawn = axes.bar(at + side, error, 0.38, color=[(colours[name], alpha) for name in rows])
+        spread = [row.get("spread", {}).get(key) or np.nan for row in rows.values()]
+        drawn = axes.bar(
+            at + side, error, 0.38, yerr=spread, ecolor=BLACK, color=[(colours[name], alpha) for name in rows]
+        )
         captions = [f"{value:.3f}" for value in error]
         if _HIGHLIGHT in rows:
             reference = float(rows[_HIGHLIGHT][key])

@@ -189,6 +189,40 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path):
         )
 
 
+def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
+    def run(name, *others, model=MODEL, **changes):
+        training = replace(TRAINING, **changes)
+        start = tmp_path / others[0] if others else None
+        out = tmp_path / name
+        return fit("crowd", windows(), windows(1), model, training, out, start_from=start, progress=False)
+
+    first = run("first", epochs=10)
+    gently = {"epochs": 1, "learning_rate": 1e-9, "anneal_from": 0.0, "ema_decay": 0.0}
+    assert run("cold", **gently).score > 1.1 * first.score
+    warm = run("warm", "first", **gently)
+    assert warm.score == pytest.approx(first.score, rel=1e-3)
+    assert run("better", "first", **gently | {"epochs": 10, "learning_rate": 1e-3}).score < first.score
+    old, new = (load_model(tmp_path / name, calibrated=False)[0].state_dict() for name in ("first", "warm"))
+    for name, weight in old.items():
+        torch.testing.assert_close(new[name], weight, rtol=0, atol=1e-5, msg=name)
+
+    assert Run(**warm.start) == first  # where it comes from is told, and told again
+    assert run("warm", "first", **gently) == warm
+    with pytest.raises(InputError, match="other settings"):
+        run("warm", **gently)
+    with pytest.raises(InputError, match=r"first: its network has modes 3 \(not 4\): give the same settings"):
+        run("more", "first", model=replace(MODEL, modes=4))
+    with pytest.raises(InputError, match="not a training run"):
+        run("more", "nowhere")
+    replace(first, calibration=None).write(tmp_path / "first")
+    with pytest.raises(InputError, match="first: is not finished"):
+        run("more", "first")
+    later = replace(first, protocol=first.protocol | {"predict": 5})
+    later.write(tmp_path / "first")
+    with pytest.raises(InputError, match="first: predicts other times"):
+        run("more", "first")
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     training = replace(TRAINING, epochs=1)
     for name in ("a", "b"):
@@ -220,5 +254,14 @@ def test_the_ablation_compares_encoders(tmp_path):
     assert rows["lstm"]["by_history"]["observations"] == [1, 2, 3, 4, 6, 8]
     assert rows["lstm"]["by_history"]["min_ade"][-1] == pytest.approx(rows["lstm"]["min_ade"])
     assert np.isfinite(rows["lstm"]["gradient"]["norm"]).all()
+    ablate("crowd", splits, ["lstm"], MODEL, training, tmp_path, [training.seed, 7])
+    both = json.loads((tmp_path / "ablation.json").read_text())["encoders"]["lstm"]
+    assert both["seeds"][0] == rows["lstm"]["seeds"][0]
+    errors = [row["ade_single"] for row in both["seeds"]]
+    assert errors[0] != errors[1]
+    assert both["ade_single"] == pytest.approx(np.mean(errors))
+    assert both["spread"]["ade_single"] == pytest.approx(np.std(errors))
+    curves = [row["by_history"]["min_ade"] for row in both["seeds"]]
+    np.testing.assert_allclose(both["by_history"]["min_ade"], np.mean(curves, axis=0))
     with pytest.raises(InputError, match="no encoder"):
         ablate("crowd", splits, ["transformer"], MODEL, training, tmp_path)

@@ -7,7 +7,7 @@ the gradient reaches each past step (it vanishes in a tanh RNN, an LSTM keeps it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,40 +32,69 @@ HISTORIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Numbers of observations whose error is looked at."""
 
 
+ERRORS = ("min_ade", "min_fde", "ade_single", "fde_single")
+"""What is said of each encoder with its spread over seeds, m."""
+
+
 def ablate(
     name: str,
     windows: Mapping[str, Windows],
-    encoders: list[str],
+    encoders: Sequence[str],
     model: ModelConfig,
     training: TrainingConfig,
     out: Path,
+    seeds: Sequence[int] = (),
 ) -> str:
     """Train each encoder on windows["train"], pick by ["val"], score through ONNX on ["test"].
 
-    Writes ablation.json, ablation.md and ablation.png to `out` and returns the table. Runs that are
-    finished are not trained again. Raises InputError for an encoder that does not exist.
+    With each of the seeds; without any, with that of `training`. Writes ablation.json, ablation.md and
+    ablation.png to `out`, means over the seeds, and returns the table. Runs that are finished are not trained
+    again. Raises InputError for an encoder that does not exist.
     """
     rows: dict[str, dict[str, Any]] = {}
     for encoder in encoders:
         try:
             config = replace(model, encoder=encoder)  # type: ignore[arg-type]
-            folder = out / encoder
-            run = fit(name, windows["train"], windows["val"], config, training, folder)
+            found = [
+                _measured(name, windows, config, replace(training, seed=seed), out / f"{encoder}_{seed}")
+                for seed in seeds or [training.seed]
+            ]
         except KeyError:
             raise InputError(f"no encoder {encoder!r}: see `trajpred train --help`") from None
-        artefact = folder / f"{encoder}.onnx"
-        export(folder, artefact)
         rows[encoder] = {
-            **_errors(artefact, windows["test"], encoder),
-            "parameters": sum(p.numel() for p in load_model(folder)[0].parameters()),
-            "gradient": gradient_by_step(folder, windows["val"]),
-            "seconds": run.seconds,
+            **_mean(found),
+            "spread": {key: float(np.std([row[key] for row in found])) for key in ERRORS},
+            "seeds": found,
         }
     table = _table(rows, len(windows["test"].target.nonzero()[0]))
     (out / "ablation.json").write_text(json.dumps({"data": name, "encoders": rows}, indent=2) + "\n")
     (out / "ablation.md").write_text(table)
     draw_ablation(rows, out / "ablation.png")
     return table
+
+
+def _measured(
+    name: str, windows: Mapping[str, Windows], model: ModelConfig, training: TrainingConfig, folder: Path
+) -> dict[str, Any]:
+    run = fit(name, windows["train"], windows["val"], model, training, folder)
+    artefact = folder / f"{folder.name}.onnx"
+    export(folder, artefact)
+    return {
+        **_errors(artefact, windows["test"], folder.name),
+        "parameters": sum(p.numel() for p in load_model(folder)[0].parameters()),
+        "gradient": gradient_by_step(folder, windows["val"]),
+        "seconds": run.seconds,
+    }
+
+
+def _mean(rows: Sequence[Any]) -> Any:
+    """Of what has the same form: numbers, and numbers in lists and dictionaries."""
+    first = rows[0]
+    if isinstance(first, dict):
+        return {key: _mean([row[key] for row in rows]) for key in first}
+    if isinstance(first, list):
+        return [_mean(values) for values in zip(*rows, strict=True)]
+    return first if all(value == first for value in rows) else float(np.mean(rows))
 
 
 def _errors(artefact: Path, windows: Windows, what: str) -> dict[str, Any]:
@@ -84,8 +113,8 @@ def _errors(artefact: Path, windows: Windows, what: str) -> dict[str, Any]:
     return {
         "min_ade": metrics["min_ade_20"],
         "min_fde": metrics["min_fde_20"],
-        "ade_1": metrics["ade_1"],
-        "fde_1": metrics["fde_1"],
+        "ade_single": metrics["ade_single"],
+        "fde_single": metrics["fde_single"],
         "by_history": {"observations": shown, "min_ade": by_history},
     }
 
@@ -111,15 +140,23 @@ def gradient_by_step(run_folder: Path, windows: Windows) -> dict[str, list[float
 
 def _table(rows: Mapping[str, Mapping[str, Any]], n: int) -> str:
     lines = [
-        "| encoder | parameters | best of K, ADE/FDE (m) | most probable, ADE/FDE (m) | "
+        "| encoder | parameters | best of K, ADE/FDE (m) | single path, ADE/FDE (m) | "
         "best of K, ADE after 1 observation | gradient at the first step / at the last | training |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         norm = row["gradient"]["norm"]
+        best, single = (_with_spread(row, keys) for keys in (ERRORS[:2], ERRORS[2:]))
         lines.append(
-            f"| {name} | {row['parameters']:,} | {row['min_ade']:.3f}/{row['min_fde']:.3f} | "
-            f"{row['ade_1']:.3f}/{row['fde_1']:.3f} | {row['by_history']['min_ade'][0]:.3f} | "
+            f"| {name} | {row['parameters']:,} | {best} | {single} | {row['by_history']['min_ade'][0]:.3f} | "
             f"{norm[-1] / max(norm[0], 1e-12):.1e} | {row['seconds']:.0f} s |"
         )
-    return "\n".join([*lines, "", f"n = {n} windows.", ""])
+    seeds = len(next(iter(rows.values()))["seeds"])
+    of = f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed"
+    return "\n".join([*lines, "", f"n = {n} windows{of}.", ""])
+
+
+def _with_spread(row: Mapping[str, Any], keys: Sequence[str]) -> str:
+    if len(row["seeds"]) == 1:
+        return "/".join(f"{row[key]:.3f}" for key in keys)
+    return " / ".join(f"{row[key]:.3f} ± {row['spread'][key]:.3f}" for key in keys)

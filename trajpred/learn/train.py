@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trajpred import __version__
-from trajpred.config import ModelConfig, TrainingConfig
+from trajpred.config import ModelConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.calibrate import Calibration, calibrate, fold
 from trajpred.learn.data import Batch, Batches, augment, fit_grid, some_moments
@@ -44,7 +44,7 @@ class Run:
     """What run.json says: the data, its classes, how it was cut, all settings; at the end seconds and score.
 
     protocol, model, training and calibration are those dataclasses as JSON has them; calibration is None
-    until the training is over.
+    until the training is over. start: what run.json says of the run whose weights it started from.
     """
 
     data: str
@@ -53,6 +53,7 @@ class Run:
     training: dict[str, Any]
     classes: list[str]
     code_version: str
+    start: dict[str, Any] | None = None
     seconds: float | None = None
     score: float | None = None
     calibration: dict[str, float] | None = None
@@ -79,7 +80,8 @@ class Run:
 
         def what(run: Run) -> tuple[object, ...]:
             training = {k: v for k, v in run.training.items() if k not in ("threads", "log")}
-            return run.data, run.protocol, run.model, training
+            start = what(Run(**run.start)) if run.start else None
+            return run.data, run.protocol, run.model, training, start
 
         return what(self) == what(other)
 
@@ -186,16 +188,21 @@ def fit(
     config: TrainingConfig,
     out: Path,
     *,
+    start_from: Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Train, then calibrate, or go on with either; a finished run is returned as it is.
 
-    name says what the windows are. Raises InputError if `out` holds a run with other settings.
+    name says what the windows are. start_from: the folder of a finished run whose weights, normalisation and
+    anchors are those to start with, e.g. of a model of all recordings that shall know one place better.
+    Raises InputError if `out` holds a run with other settings, or if the one to start from is not finished or
+    has another network or other times.
     """
     classes = [Label(label).name for label in np.unique(train.label[train.target]).tolist()]
     parts = (train.protocol, model_config, config)
     protocol, model_settings, training_settings = (json.loads(json.dumps(asdict(part))) for part in parts)
-    run = Run(name, protocol, model_settings, training_settings, classes, __version__)
+    start = asdict(_to_start_from(start_from, model_settings, train.protocol)) if start_from else None
+    run = Run(name, protocol, model_settings, training_settings, classes, __version__, start)
     out.mkdir(parents=True, exist_ok=True)
     if (out / RUN_FILE).exists():
         earlier = Run.read(out)
@@ -208,7 +215,11 @@ def fit(
     run.write(out)
     _prepare(config)
     if run.seconds is None:
-        seconds, score = _train(train, val, model_config, config, out, progress)
+        if start_from:
+            model, _ = load_model(start_from, calibrated=False)
+        else:
+            model = _new_model(train, model_config, config)
+        seconds, score = _train(model, train, val, config, out, progress)
         run = replace(run, seconds=seconds, score=score)
         run.write(out)
     model, _ = load_model(out, calibrated=False)
@@ -217,20 +228,39 @@ def fit(
     return run
 
 
-def _train(
-    train: Windows, val: Windows, model_config: ModelConfig, config: TrainingConfig, out: Path, progress: bool
-) -> tuple[float, float]:
-    """From the last checkpoint, if there is one, to the end; returns the seconds and the best score in m."""
+def _to_start_from(folder: Path, model: dict[str, Any], protocol: Protocol) -> Run:
+    """The run in the folder, if one of this network and these times can go on from it."""
+    run = Run.read(folder)
+    if run.calibration is None:
+        raise InputError(f"{folder}: is not finished, so nothing can start from it: let it run to its end")
+    others = [f"{key} {value} (not {model[key]})" for key, value in run.model.items() if value != model[key]]
+    if others:
+        raise InputError(
+            f"{folder}: its network has {', '.join(others)}: give the same settings of the model here"
+        )
+    if Protocol(**run.protocol).offset_s != protocol.offset_s:
+        raise InputError(f"{folder}: predicts other times than those of this data: give its protocol here")
+    return run
+
+
+def _new_model(train: Windows, model: ModelConfig, config: TrainingConfig) -> TrajectoryModel:
+    """Random weights; normalisation, futures and anchors from the training data."""
     rng = np.random.default_rng(config.seed)
     seen = augment(some_moments(train, GRID_ROWS, rng), config, rng)
-    model = TrajectoryModel(model_config, fit_grid(seen, model_config, config.seed))
+    return TrajectoryModel(model, fit_grid(seen, model, config.seed))
+
+
+def _train(
+    model: TrajectoryModel, train: Windows, val: Windows, config: TrainingConfig, out: Path, progress: bool
+) -> tuple[float, float]:
+    """From the last checkpoint, if there is one, to the end; returns the seconds and the best score in m."""
     best = ModelCheckpoint(dirpath=out, filename="best", monitor="val/score", enable_version_counter=False)
     # Of its own: save_last would keep the last one that was saved for being the best.
     every = ModelCheckpoint(dirpath=out, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, every, EMAWeightAveraging(decay=config.ema_decay)]
     if progress:
         callbacks.append(RichProgressBar(refresh_rate=10, leave=False))
-    training = Training(model, train, val, config)
+    training = Training(model.train(), train, val, config)
     trainer = Trainer(
         accelerator="auto",
         max_epochs=training.epochs,

@@ -3,9 +3,9 @@
     python benchmarks/accuracy.py --runs runs/accuracy --json benchmarks/results/accuracy.json
 
 Three seeds of every model (one of each universal model for a fold, and of the models without neighbours), two
-side by side, one core each. It may be interrupted at any time: a training goes on in its run folder, and a
-model whose results are in the JSON file, with the same settings, is not trained again, wherever that file
-came from.
+side by side, one core each; what others start from comes first. It may be interrupted at any time: a
+training goes on in its run folder, and a model whose results are in the JSON file, with the same settings, is
+not trained again, wherever that file came from, unless another has to start from it.
 Checkpoints and calibration come from `val`; `test` is scored once for each model. The tables go into
 README.md and docs/accuracy.md, pictures of the first seed's models into docs/pictures.
 """
@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,6 +66,8 @@ class Task:
     fold: str | None = None
     changes: tuple[str, ...] = ()
     seeds_at_most: int | None = None
+    start: Task | None = None
+    """The one whose weights it starts from, of the same seed if it has that, else of its last."""
 
     def seeds(self, asked: Sequence[int]) -> list[int]:
         """Those of the seeds that are asked for that it is trained with."""
@@ -76,17 +78,37 @@ class Task:
         data = tuple(d.replace(":test", f":{split}") for d in self.data if ":test" in d)
         return self if split == "test" else replace(self, data=data)
 
-    def words(self, out: Path, seed: int) -> list[str]:
+    def before(self, seed: int) -> Job | None:
+        """What has to be trained before it."""
+        if self.start is None:
+            return None
+        last = self.start.seeds_at_most
+        return self.start, seed if last is None else min(seed, last - 1)
+
+    def words(self, out: Path, start: Path | None, seed: int) -> list[str]:
         """The arguments of `trajpred` that train it."""
         fold = ("--fold", self.fold) if self.fold else ()
         config = ("--config", str(ROOT / "configs" / f"{self.config}.yaml"))
-        return ["train", *config, *fold, *self.changes, "--training.seed", str(seed), "--out", str(out)]
+        since = ("--start-from", str(start)) if start else ()
+        changes = (*fold, *self.changes, *since, "--training.seed", str(seed))
+        return ["train", *config, *changes, "--out", str(out)]
 
     def identity(self) -> dict[str, Any]:
-        """What makes a recorded result one of this task: the command but for the seed, and the settings."""
-        command = shlex.join(["trajpred", *self.words(Path("RUN"), 0)]).replace(f"{ROOT}/", "")
+        """What makes a recorded result one of this task: the command but for the seed, and all settings."""
+        start = Path("runs", self.start.name) if self.start else None
+        command = shlex.join(["trajpred", *self.words(Path("RUN"), start, 0)]).replace(f"{ROOT}/", "")
         settings = yaml.safe_load((ROOT / "configs" / f"{self.config}.yaml").read_text())
-        return {"command": command, "settings": settings, "data": list(self.data)}
+        known = {"command": command, "settings": settings, "data": list(self.data)}
+        return known | ({"start": self.start.identity()} if self.start else {})
+
+
+Job = tuple[Task, int]
+"""With its seed."""
+
+
+def folder_of(runs: Path, task: Task, seed: int) -> Path:
+    """Of everything of one model; its run is in `run`."""
+    return runs / f"{task.name}_{seed}"
 
 
 def _eth_ucy(fold: str) -> tuple[str, ...]:
@@ -151,11 +173,9 @@ class Records:
 
 def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], records: Records) -> None:
     """Train, export and score one model in a process of its own on a free core; record it if on `test`."""
-    if split == "test" and records.has(task, seed):
-        return
     mine = core.get()
     begun = time.monotonic()
-    folder = runs / f"{task.name}_{seed}"
+    folder = folder_of(runs, task, seed)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, "--runs", str(runs), "--split", split]
     try:
@@ -181,8 +201,9 @@ def one(task: Task, seed: int, runs: Path) -> None:
     """Train, export with calibration and without, score; each only if it is not there yet."""
     from trajpred.cli import main as trajpred
 
-    folder = runs / f"{task.name}_{seed}"
-    if trajpred(task.words(folder / "run", seed)):
+    folder, before = folder_of(runs, task, seed), task.before(seed)
+    start = folder_of(runs, *before) / "run" if before else None
+    if trajpred(task.words(folder / "run", start, seed)):
         raise SystemExit(1)
     for calibrated in ("true", "false"):
         artefact = folder / f"calibrated_{calibrated}.onnx"
@@ -338,20 +359,25 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"no such task: {', '.join(unknown)}; there are {', '.join(tasks)}")
 
-    chosen = [task for name, task in tasks.items() if name in given.only or not given.only]
+    records = Records(given.json)
+    waiting = [
+        (task, seed)
+        for seed in given.seeds
+        for name, task in tasks.items()
+        if (name in given.only or not given.only) and seed in task.seeds(given.seeds)
+        if given.split != "test" or not records.has(task, seed)
+    ]
     cores: SimpleQueue[int] = SimpleQueue()
     for core in sorted(os.sched_getaffinity(0))[: given.jobs]:
         cores.put(core)
-    records = Records(given.json)
     with ThreadPoolExecutor(given.jobs) as pool:
-        jobs = [
-            pool.submit(partial(do, task, given.split, seed, given.runs, cores, records))
-            for seed in given.seeds
-            for task in chosen
-            if seed in task.seeds(given.seeds)
-        ]
-        for job in jobs:
-            job.result()
+        for stage in stages(waiting, tasks):
+            jobs = [
+                pool.submit(partial(do, task, given.split, seed, given.runs, cores, records))
+                for task, seed in stage
+            ]
+            for job in jobs:
+                job.result()
     if given.only or given.split != "test":
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
@@ -360,6 +386,16 @@ def main() -> None:
     for page in (ROOT / "README.md", ROOT / "docs" / "accuracy.md"):
         write_tables(records.content, page)
     print(given.json)
+
+
+def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> tuple[list[Job], list[Job]]:
+    """What others start from, measured before or not; then what starts from it."""
+    first = {(task.name, seed): (task, seed) for task, seed in waiting if task.start is None}
+    for task, seed in waiting:
+        before = task.before(seed)
+        if before:
+            first[before[0].name, before[1]] = known[before[0].name], before[1]
+    return list(first.values()), [(task, seed) for task, seed in waiting if task.start is not None]
 
 
 def draw(cyclists: Path, pictures: Path) -> None:

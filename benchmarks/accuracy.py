@@ -117,6 +117,7 @@ def _eth_ucy(fold: str) -> tuple[str, ...]:
 
 ALONE = ("--model.neighbours.count", "0")
 WANDERERS = ("vru:test", "sdd:test:Biker", "sdd:test", "kitti")
+UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1")
 TASKS = (
     *(
         Task(
@@ -129,12 +130,12 @@ TASKS = (
         )
         for f in FOLDS
     ),
-    Task("universal", "universal", WANDERERS, "zara1"),
+    UNIVERSAL,
     *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f) for f in FOLDS),
     *(Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE, seeds_at_most=1) for f in FOLDS),
-    Task("vru", "vru", ("vru:test", "kitti")),
+    Task("vru", "vru", ("vru:test", "kitti"), start=UNIVERSAL),
     Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",)),
-    Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test")),
+    Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=UNIVERSAL),
 )
 """The longest first, so that both cores end together."""
 

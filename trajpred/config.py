@@ -132,9 +132,10 @@ class TrainingConfig:
     min_steps: optimiser steps that a run has at least; where `epochs` are fewer, it has more epochs, since a
     small recording needs as many steps as a large one.
     history_dropout: share of training windows whose first observations are hidden, so that a
-    track is predicted from its first observation on. keep_every: of a history on a finer grid (Protocol.fine)
-    every n-th observation is kept, n drawn for each moment from the first to the second of these, in
-    proportion to itself.
+    track is predicted from its first observation on. carry_share: share of agents whose encoder begins with
+    a state that somebody else's ended with: what it makes of a track shall not depend on how long ago that
+    began. keep_every: of a history on a finer grid (Protocol.fine) every n-th observation is kept, n drawn
+    for each moment from the first to the second of these, in proportion to itself.
     anneal_share: the share of the run over which winner-takes-all sharpens from soft (temperature
     anneal_from, in units of an agent's mean cost) to hard. noise_m: observed positions are blurred by up to
     this standard deviation, another one for each agent. bend_per_m: whole moments are bent, straight
@@ -166,6 +167,7 @@ class TrainingConfig:
     noise_m: float = 0.0
     bend_per_m: float = 0.0
     history_dropout: float = 0.1
+    carry_share: float = 0.0
     keep_every: tuple[int, int] = (1, 1)
     seed: int = 0
     threads: int = 1

@@ -17,10 +17,11 @@ from trajpred.evaluate import make_predictor, score_windows
 from trajpred.features import VELOCITY
 from trajpred.learn.ablate import ablate
 from trajpred.learn.calibrate import Calibration
-from trajpred.learn.data import Batches, make_batch
+from trajpred.learn.data import Batches, fit_grid, make_batch
 from trajpred.learn.export import export
 from trajpred.learn.losses import losses
-from trajpred.learn.train import Run, fit, load_model
+from trajpred.learn.model import TrajectoryModel
+from trajpred.learn.train import Run, Training, fit, load_model
 from trajpred.metrics import summarise
 from trajpred.windows import cut
 
@@ -221,6 +222,36 @@ def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
     later.write(tmp_path / "first")
     with pytest.raises(InputError, match="first: predicts other times"):
         run("more", "first")
+
+
+def test_states_are_carried_from_one_batch_to_the_next_without_a_first_observation(tmp_path):
+    training = Training(
+        TrajectoryModel(MODEL, fit_grid(windows(), MODEL, 0)),
+        windows(),
+        windows(1),
+        replace(TRAINING, carry_share=1.0),
+    )
+    batches = list(Batches(windows(), MODEL.neighbours, None))
+    inputs = batches[0].inputs
+    once = inputs._replace(mask=inputs.mask.clone())
+    once.mask[0, :-1] = False  # seen once: nothing to go on from
+    same, state = training._carry(once)
+    assert same is once
+    assert all(not part.any() for part in state)
+
+    _, ended = training.model(once, state)
+    training._ended = tuple(part.detach() for part in ended)
+    carried, state = training._carry(once)
+    going_on = once.mask.sum(dim=1) > 1
+    assert not going_on[0]
+    assert going_on[1:].any()
+    assert not any(part[~going_on].any() for part in state)
+    assert torch.equal(carried.mask[~going_on], once.mask[~going_on])
+    for row in going_on.nonzero()[:, 0].tolist():
+        (who,) = ((state[0][row] == ended[0]).all(dim=1)).nonzero()[:1, 0].tolist()
+        assert all(torch.equal(part[row], old[who]) for part, old in zip(state, ended, strict=True))
+        first, *others = once.mask[row].nonzero()[:, 0].tolist()
+        assert carried.mask[row].nonzero()[:, 0].tolist() == others, first
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

@@ -29,7 +29,7 @@ from trajpred.errors import InputError, MissingExtraError
 from trajpred.learn.calibrate import Calibration, calibrate, fold
 from trajpred.learn.data import Batch, Batches, augment, fit_grid, some_moments
 from trajpred.learn.losses import distance, distances, losses
-from trajpred.learn.model import Futures, TrajectoryModel, coast
+from trajpred.learn.model import Futures, Inputs, State, TrajectoryModel, coast
 from trajpred.memory import keep_freed_memory
 from trajpred.types import Label
 from trajpred.windows import Windows
@@ -99,6 +99,7 @@ class Training(LightningModule):
         self.epochs = max(config.epochs, math.ceil(config.min_steps / len(self._train)))
         self.total_steps = len(self._train) * self.epochs
         self._seconds_before, self._begun = 0.0, time.monotonic()
+        self._ended: State | None = None
 
     @property
     def seconds(self) -> float:
@@ -131,10 +132,30 @@ class Training(LightningModule):
         futures: Futures = self.model(batch.inputs, self.model.new_state(len(batch.inputs.steps)))[0]
         return futures
 
+    def _carry(self, inputs: Inputs) -> tuple[Inputs, State]:
+        """carry_share of the agents begin with a state that somebody of the batch before ended with.
+
+        Their first observation is hidden: it says of itself that it is the first.
+        """
+        state = self.model.new_state(len(inputs.steps))
+        if not self.config.carry_share or self._ended is None:
+            return inputs, state
+        dice = torch.Generator().manual_seed(self.config.seed + 1_000_003 * self.global_step)
+        drawn = torch.rand(len(inputs.steps), generator=dice) < self.config.carry_share
+        rows = torch.randint(len(self._ended[0]), (len(inputs.steps),), generator=dice)
+        drawn, rows = drawn.to(inputs.mask.device), rows.to(inputs.mask.device)
+        drawn &= inputs.mask.sum(dim=1) > 1
+        mask = inputs.mask.clone()
+        mask[drawn, inputs.mask.to(torch.uint8).argmax(dim=1)[drawn]] = False
+        old = zip(self._ended, state, strict=True)
+        state = tuple(torch.where(drawn.view(-1, *[1] * (n.ndim - 1)), o[rows], n) for o, n in old)
+        return inputs._replace(mask=mask), state
+
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted sum of the four losses."""
         config = self.config
-        futures = self._futures(batch)
+        futures, ended = self.model(*self._carry(batch.inputs))
+        self._ended = tuple(part.detach() for part in ended)
         parts = losses(futures, batch.truth, self.temperature(), config.endpoint_weight)
         for name, value in parts._asdict().items():
             self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))

@@ -321,12 +321,14 @@ def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """What is measured; "-dirty" where anything but results was changed since."""
+    """What is measured; "-dirty" where anything but results and pictures was changed since."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs/pictures"
+    )
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 

@@ -67,7 +67,7 @@ class Task:
     changes: tuple[str, ...] = ()
     seeds_at_most: int | None = None
     start: Task | None = None
-    """The one whose weights it starts from, of the same seed if it has that, else of its last."""
+    """The one whose weights it starts from, seed by seed."""
 
     def seeds(self, asked: Sequence[int]) -> list[int]:
         """Those of the seeds that are asked for that it is trained with."""
@@ -77,13 +77,6 @@ class Task:
         """The same model, scored on another split; what has no splits is left out."""
         data = tuple(d.replace(":test", f":{split}") for d in self.data if ":test" in d)
         return self if split == "test" else replace(self, data=data)
-
-    def before(self, seed: int) -> Job | None:
-        """What has to be trained before it."""
-        if self.start is None:
-            return None
-        last = self.start.seeds_at_most
-        return self.start, seed if last is None else min(seed, last - 1)
 
     def words(self, out: Path, start: Path | None, seed: int) -> list[str]:
         """The arguments of `trajpred` that train it."""
@@ -103,7 +96,7 @@ class Task:
 
 
 Job = tuple[Task, int]
-"""With its seed."""
+"""A model and its seed."""
 
 
 def folder_of(runs: Path, task: Task, seed: int) -> Path:
@@ -202,8 +195,8 @@ def one(task: Task, seed: int, runs: Path) -> None:
     """Train, export with calibration and without, score; each only if it is not there yet."""
     from trajpred.cli import main as trajpred
 
-    folder, before = folder_of(runs, task, seed), task.before(seed)
-    start = folder_of(runs, *before) / "run" if before else None
+    folder = folder_of(runs, task, seed)
+    start = folder_of(runs, task.start, seed) / "run" if task.start else None
     if trajpred(task.words(folder / "run", start, seed)):
         raise SystemExit(1)
     for calibrated in ("true", "false"):
@@ -239,7 +232,9 @@ def scores(model: str, data: str) -> dict[str, Any]:
     among = np.concatenate(dense)
     summary = summarise(everyone)
     summary["evaluate_s"] = time.perf_counter() - begun
-    summary["dense"] = summarise(everyone.take(among), bootstrap=0) if among.any() else {"n": 0}
+    summary["dense"] = {"n": int(among.sum())}
+    if among.any():
+        summary["dense"]["metrics"] = summarise(everyone.take(among), bootstrap=0)["metrics"]
     return summary
 
 
@@ -395,9 +390,8 @@ def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> tuple[list[Job]
     """What others start from, measured before or not; then what starts from it."""
     first = {(task.name, seed): (task, seed) for task, seed in waiting if task.start is None}
     for task, seed in waiting:
-        before = task.before(seed)
-        if before:
-            first[before[0].name, before[1]] = known[before[0].name], before[1]
+        if task.start:
+            first[task.start.name, seed] = known[task.start.name], seed
     return list(first.values()), [(task, seed) for task, seed in waiting if task.start is not None]
 
 

@@ -85,9 +85,11 @@ def test_the_best_checkpoint_scores_what_the_run_says(tmp_path):
     assert found == pytest.approx(run.score, rel=1e-3)
 
 
-def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("carry_share", [0.0, 0.5])
+def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch, carry_share):
+    training = replace(TRAINING, carry_share=carry_share)
     whole = tmp_path / "whole"
-    fit("crowd", windows(), windows(1), MODEL, TRAINING, whole, progress=False)
+    fit("crowd", windows(), windows(1), MODEL, training, whole, progress=False)
 
     from trajpred.learn import train as room
 
@@ -102,11 +104,11 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(room.Training, "on_train_epoch_start", cut_off, raising=False)
         with pytest.raises(CutOff):
-            fit("crowd", windows(), windows(1), MODEL, TRAINING, part, progress=False)
+            fit("crowd", windows(), windows(1), MODEL, training, part, progress=False)
     assert Run.read(part).seconds is None
     before = torch.load(part / "last.ckpt", weights_only=True)["seconds"]
     began = time.monotonic()
-    fit("crowd", windows(), windows(1), MODEL, TRAINING, part, progress=False)
+    fit("crowd", windows(), windows(1), MODEL, training, part, progress=False)
     assert before < Run.read(part).seconds <= before + time.monotonic() - began
     assert Run.read(part).calibration == Run.read(whole).calibration
     a, b = (torch.load(p / "last.ckpt", weights_only=True)["state_dict"] for p in (whole, part))

@@ -76,6 +76,7 @@ def ablate(
 def _measured(
     name: str, windows: Mapping[str, Windows], model: ModelConfig, training: TrainingConfig, folder: Path
 ) -> dict[str, Any]:
+    """Of one encoder and seed: errors in m, count of parameters, gradient by step, seconds of training."""
     run = fit(name, windows["train"], windows["val"], model, training, folder)
     artefact = folder / f"{folder.name}.onnx"
     export(folder, artefact)

@@ -108,11 +108,11 @@ class Training(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lightning's hook."""
-        checkpoint["seconds"] = self.seconds
+        checkpoint["seconds"], checkpoint["ended"] = self.seconds, self._ended
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lightning's hook."""
-        self._seconds_before = checkpoint["seconds"]
+        self._seconds_before, self._ended = checkpoint["seconds"], checkpoint.get("ended")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The epoch's batches, the same ones after a resume."""
@@ -133,7 +133,7 @@ class Training(LightningModule):
         return futures
 
     def _carry(self, inputs: Inputs) -> tuple[Inputs, State]:
-        """carry_share of the agents begin with a state that somebody of the batch before ended with.
+        """carry_share of the N agents begin with a state (N, ...) with which one of the last batch ended.
 
         Their first observation is hidden: it says of itself that it is the first.
         """
@@ -155,7 +155,8 @@ class Training(LightningModule):
         """The weighted sum of the four losses."""
         config = self.config
         futures, ended = self.model(*self._carry(batch.inputs))
-        self._ended = tuple(part.detach() for part in ended)
+        if config.carry_share:
+            self._ended = tuple(part.detach() for part in ended)
         parts = losses(futures, batch.truth, self.temperature(), config.endpoint_weight)
         for name, value in parts._asdict().items():
             self.log(f"train/{name}", value, prog_bar=name == "path", batch_size=len(batch.truth))

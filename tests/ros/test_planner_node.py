@@ -26,6 +26,7 @@ BY_HAND = {
     "acceleration": 0.1,
 }
 WALKER = RoadUser([(1.0, moving((13.0, -8.4), (0.0, 2.0)))], label=Label.PEDESTRIAN)
+LAST_NS = 10**12
 STANDING = RoadUser([(1.0, moving((13.0, 0.0), (0.0, 0.0)))])
 
 
@@ -52,6 +53,16 @@ class Audience:
         values = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
         self.process: Process = stage.start("trajpred-planner", "--ros-args", *rules, *values)
         stage.spin_until(self._met, what="the planner on its topics")
+        # Only answers say that the planner knows these subscriptions. What is asked after this is before it
+        # in time: a jump back, with which the planner starts anew.
+        nobody = write_predicted(message(stamp_ns=LAST_NS))
+        stage.spin_until(
+            lambda: self.objects.publish(nobody) or (self.speeds and self.reasons),
+            what="the planner's answers",
+        )
+        stage.spin_for(0.5)
+        self.speeds.clear()
+        self.reasons.clear()
 
     def _met(self) -> bool:
         heard = self.objects.get_subscription_count() and self.odometry.get_subscription_count()

@@ -116,6 +116,20 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path, monkeypatch, carry_
         torch.testing.assert_close(b[name], weight, msg=name)
 
 
+def test_an_interrupt_while_an_epoch_begins_is_an_interrupt(tmp_path, monkeypatch):
+    from trajpred.learn import train as room
+
+    class Interrupted(room.DataLoader):
+        def __iter__(self):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "DataLoader", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path, progress=False)
+    assert fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path, progress=False).score > 0
+
+
 def test_a_run_goes_on_after_its_last_epoch_not_after_its_best(tmp_path, monkeypatch):
     from trajpred.learn import train as room
 

@@ -302,6 +302,10 @@ def _train(
         trainer.fit(training, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
         raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # between two epochs Lightning trips over one
+            raise KeyboardInterrupt from None
+        raise
     score = float(best.best_model_score) if best.best_model_score is not None else float("nan")
     return training.seconds, score
 

@@ -15,6 +15,9 @@ from data_tools.text import NUMBER, find_files, read_columns
 from trajpred.errors import InputError
 from trajpred.types import Label, Scene, ids_from_int
 
+CROSSING = "vru"
+"""The coordinate frame of all clips: a place that a model can learn."""
+
 LABELS = {"cyclists": Label.BICYCLE, "pedestrians": Label.PEDESTRIAN}
 
 _COLUMNS = {"timestamp": NUMBER, "x": NUMBER, "y": NUMBER}
@@ -45,6 +48,7 @@ def read(path: Path) -> Iterator[Scene]:
             ids_from_int(np.zeros(len(first))),
             table.points("x", "y")[first],
             label=LABELS[kind],
+            frame_id=CROSSING,
         )
 
 

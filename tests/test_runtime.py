@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.features import FEATURES, RELATION, Neighbours, Place
 from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
 from trajpred.types import Label
 
@@ -133,8 +133,20 @@ def test_an_artefact_says_what_it_was_made_for(path, provider):
         4,
         10.0,
     )
-    assert json.loads(info.to_json()) == METADATA
+    assert json.loads(info.to_json()) == METADATA | {"place": None}  # which older ones do not speak of
     assert ModelInfo.from_json(info.to_json(), path) == info
+
+
+def test_an_artefact_says_which_place_it_knows(path):
+    info = ModelInfo.from_json(json.dumps(METADATA | {"place": ["town", 4e5, 5e6, 80.0]}), path)
+    assert info.place == Place("town", 4e5, 5e6, 80.0)
+    assert ModelInfo.from_json(info.to_json(), path) == info
+    for wrong in ("town", ["town", 0, 0], ["town", 0, 0, 0], ["", 0, 0, 1], [1, 0, 0, 1], ["t", "x", 0, 1]):
+        with pytest.raises(ArtefactError, match="makes no sense"):
+            ModelInfo.from_json(json.dumps(METADATA | {"place": wrong}), path)
+    path.write_bytes(seal(ours(METADATA | {"place": ["town", 0.0, 0.0, 80.0]})))
+    with pytest.raises(ArtefactError, match="its graph has place None"):
+        OnnxModel.load(path, provider="cpu")
 
 
 def test_an_artefact_runs(path):

@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -375,6 +375,8 @@ def _to_train_on(source: DataSource, protocol: Protocol | None, training: Traini
     if not training.reverse:
         return windows
     backwards = _windows(source.reversed(), protocol)
+    # Nobody went there like that: what is played backwards tells nothing of its place.
+    backwards = replace(backwards, frame_ids=("",) * len(backwards.frame_ids))
     return windows.followed_by(backwards.of_interest(backwards.label == Label.PEDESTRIAN))
 
 

@@ -61,13 +61,15 @@ class PredictorConfig:
     A track not seen for max_age_s is forgotten; at most max_tracks are remembered, the longest
     unseen go first. A frame older than the last one by at most reorder_tolerance_s is late: it is
     answered by the baseline and changes nothing; older than that, time has jumped back and all
-    tracks are forgotten. baseline_step_s and baseline_steps are the grid of a baseline that is used
+    tracks are forgotten. place: whether a model that knows a place is told where in it an agent is, in frames
+    with that place's frame_id. baseline_step_s and baseline_steps are the grid of a baseline that is used
     without a model.
     """
 
     max_age_s: float = 3.0
     max_tracks: int = 8192
     reorder_tolerance_s: float = 0.3
+    place: bool = True
     baseline: Literal["cv", "ctrv", "kalman"] = "cv"
     baseline_step_s: float = 0.5
     baseline_steps: int = 16
@@ -111,7 +113,8 @@ class ModelConfig:
 
     attention: the number of past encoder states the decoder attends over (0: none); window: the number of
     steps that window_mlp sees; basis: the rank of the space of futures; speed_floor_mps: paths are
-    learned in units of sqrt(speed^2 + speed_floor_mps^2).
+    learned in units of sqrt(speed^2 + speed_floor_mps^2); place: the coordinate frame (frame_id) of the one
+    place whose ways it learns, "" for none: where in it an agent is tells where people go from there.
     """
 
     encoder: EncoderName = "lstm"
@@ -122,6 +125,7 @@ class ModelConfig:
     attention: int = 0
     window: int = 8
     speed_floor_mps: float = 0.3
+    place: str = ""
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
 
 

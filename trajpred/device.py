@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
 from trajpred.errors import ArtefactError
-from trajpred.features import Neighbours
+from trajpred.features import PLACE, Neighbours
 from trajpred.runtime import ORT_ERRORS, PROVIDERS, CallError, Forecast, OnnxModel, ProviderOptions, start
 from trajpred.tracks import Columns, ColumnSpec
 from trajpred.types import Float, Float32, Int
@@ -94,6 +94,7 @@ class Resident:
         slots: Int,
         select: Int,
         near: Neighbours,
+        place: Float32 | None = None,
     ) -> tuple[Forecast, dict[str, NDArray[Any]]]:
         """`OnnxModel.run` for one step (N, F) of agents in these slots (N,) of the store.
 
@@ -113,6 +114,7 @@ class Resident:
                 "near_rows": near.rows,
                 "near_mask": near.mask,
                 "near_relation": near.relation,
+                "place": np.zeros((len(select), len(PLACE)), np.float32) if place is None else place,
                 READ: np.maximum(before, BLANK),
                 WRITTEN: written[:, None],
             }

@@ -175,7 +175,7 @@ def _play_windows(predictor: Answers, windows: Windows, progress: Progress[Any] 
     offset_s = np.array(windows.protocol.offset_s)
     track = _track_numbers(windows.scene, windows.ids)
     scene_names = np.array(windows.scene_names)
-    chunks = _chunks(windows.group)
+    chunks = _chunks(windows)
     for rows in progress(chunks, len(chunks), "windows") if progress else chunks:
         part = windows.take(rows)
         answers, step_s = _timed_step(predictor, _play(predictor, part))
@@ -215,7 +215,10 @@ def _timed_step(predictor: Answers, frame: TrackFrame) -> tuple[Prediction, floa
 
 
 def _play(predictor: Predictor, windows: Windows) -> TrackFrame:
-    """The history of windows as perception ticks, all observed but the last, which holds all rows."""
+    """The history of windows of one coordinate frame as perception ticks, all but the last only observed.
+
+    The last one holds all rows.
+    """
     predictor.reset()
     past, past_ns = windows.protocol.observe, windows.protocol.past_ns
     ids = ids_from_int(np.arange(len(windows)))
@@ -223,7 +226,7 @@ def _play(predictor: Predictor, windows: Windows) -> TrackFrame:
         seen = windows.valid[:, t]
         frame = TrackFrame(
             stamp_ns=past_ns[t],
-            frame_id="map",
+            frame_id=windows.frame_ids[windows.scene[0]],
             ids=ids[seen],
             label=windows.label[seen],
             xy=windows.xy[seen, t],
@@ -240,12 +243,14 @@ def _play(predictor: Predictor, windows: Windows) -> TrackFrame:
     return frame
 
 
-def _chunks(group: Int) -> list[slice]:
-    """Rows in runs of whole groups, about ROWS_AT_ONCE each."""
-    first = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(group))
-    cuts = np.searchsorted(first, np.arange(0, len(group), ROWS_AT_ONCE))
-    bounds = np.append(first[np.unique(cuts)], len(group))
-    return [slice(a, b) for a, b in pairwise(bounds.tolist()) if b > a]
+def _chunks(windows: Windows) -> list[slice]:
+    """Rows in runs of whole groups of one coordinate frame, about ROWS_AT_ONCE each."""
+    rows = len(windows)
+    first = np.append(np.flatnonzero(np.diff(windows.group, prepend=-1)), rows)
+    cuts = first[np.searchsorted(first, np.arange(0, rows, ROWS_AT_ONCE))]
+    _, frame = np.unique(windows.frame_ids, return_inverse=True)
+    bounds = np.unique([*cuts, *np.flatnonzero(np.diff(frame[windows.scene], prepend=-1)), rows])
+    return [slice(a, b) for a, b in pairwise(bounds.tolist())]
 
 
 def _stream(

@@ -19,7 +19,15 @@ from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_s
 from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, PredictorConfig
 from trajpred.device import Resident
-from trajpred.features import MOTION, SPEED_MAX_MPS, Motion, Observation, advance, neighbours
+from trajpred.features import (
+    MOTION,
+    SPEED_MAX_MPS,
+    Motion,
+    Observation,
+    advance,
+    neighbours,
+    whereabouts,
+)
 from trajpred.runtime import CallError, Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Float32, Ids, Int, Label, Prediction, Source, TrackFrame
@@ -229,15 +237,16 @@ class Predictor:
             state = {name: before[STATE + name] for name in self._state}
             group = frame.group[tracked]
             near = neighbours(motion, group, select, info.neighbours, info.neighbour_radius_m)
+            place = self._place(frame.frame_id, motion, select)
             try:
                 if self._resident is not None:
                     forecast, state = self._resident.run(
-                        steps, label, motion.speed, state, slots, select, near
+                        steps, label, motion.speed, state, slots, select, near, place
                     )
                 else:
                     seen_now = np.ones((len(tracked), 1), bool)
                     forecast, state = self.model.run(
-                        steps[:, None], seen_now, label, motion.speed, state, select, near
+                        steps[:, None], seen_now, label, motion.speed, state, select, near, place
                     )
             except CallError as error:  # the state goes on as if this tick had been missed
                 self.counts.failed_calls += 1
@@ -258,6 +267,13 @@ class Predictor:
             whole.rows[tracked] = motion.rows
             motion = whole
         return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
+
+    def _place(self, frame_id: str, motion: Motion, select: Int) -> Float32 | None:
+        """Where the selected are in the place that the model knows; None if this frame is not of it."""
+        place = self.model.info.place if self.model is not None and self.config.place else None
+        if place is None or place.frame_id != frame_id:
+            return None
+        return whereabouts(motion.xy[select], motion.heading[select], place)
 
     def _forget(self, before: Mapping[str, NDArray[Any]], leapt: Bool) -> None:
         """What was remembered of these, but for their class."""

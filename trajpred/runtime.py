@@ -25,7 +25,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from trajpred.compiled import compiled
 from trajpred.config import DEFAULT_MODEL
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.features import FEATURES, PLACE, RELATION, Neighbours, Place
 from trajpred.types import Float, Float32, Int, Label
 
 FORMAT = "trajpred-model-1"
@@ -66,7 +66,7 @@ class ModelInfo:
     min_observations: the shortest history it was trained on; neighbours and neighbour_radius_m: what
     it wants to see around an agent; state: name -> shape of one agent's recurrent state; mean and std:
     the normalisation of the features, applied inside the graph; trained_on, trained_by: data name and
-    settings; code_version: of trajpred at export.
+    settings; code_version: of trajpred at export; place: the one that it knows.
     """
 
     format: str
@@ -86,6 +86,7 @@ class ModelInfo:
     std: tuple[float, ...]
     trained_on: str
     trained_by: Mapping[str, Any]
+    place: Place | None = None
 
     def to_json(self) -> str:
         """The metadata entry's text."""
@@ -102,6 +103,7 @@ class ModelInfo:
         found = values.get("format") if isinstance(values, dict) else None
         if found != FORMAT:
             raise ArtefactError(f"{path}: format {found!r}, this version reads {FORMAT!r}: export it again")
+        values.setdefault("place", None)  # models made before there were places know none
         if set(values) != names:
             other = ", ".join(sorted(set(values) ^ names))
             raise ArtefactError(
@@ -133,6 +135,8 @@ class ModelInfo:
             and set(self.trained_classes) <= set(self.classes),
             "there is no state": bool(self.state),
             "mean and std do not fit the features": len(self.mean) == len(self.std) == len(self.features),
+            "a place has a frame and reaches somewhere": self.place is None
+            or (bool(self.place.frame_id) and self.place.reach_m > 0),
         }
         for fault, holds in rules.items():
             if not holds:
@@ -180,6 +184,14 @@ def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(_count(size) for size in shape) for name, shape in _mapping(value).items()}
 
 
+def _place(value: Any) -> Place | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != len(Place._fields):
+        raise TypeError(f"a place was expected, not {value!r:.60}")
+    return Place(_text(value[0]), *(_number(number) for number in value[1:]))
+
+
 _READ: dict[str, Callable[[Any], Any]] = {
     "format": _text,
     "code_version": _text,
@@ -198,6 +210,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "std": _numbers,
     "trained_on": _text,
     "trained_by": _mapping,
+    "place": _place,
 }
 _OURS = {"features": FEATURES, "relation": RELATION, "classes": tuple(label.name for label in Label)}
 
@@ -361,10 +374,12 @@ class OnnxModel:
         state: Mapping[str, Float32],
         select: Int,
         near: Neighbours,
+        place: Float32 | None = None,
     ) -> tuple[Forecast, dict[str, Float32]]:
         """Encode steps (N, T, F) with mask (N, T) from `state`, decode the rows in select (M,).
 
-        label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows. Returns the
+        label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows; place (M, P): where they
+        are in the place that the model knows (features.whereabouts), None: nobody is there. Returns the
         forecast and the new state of all N. Raises CallError.
         """
         feeds = {
@@ -376,6 +391,7 @@ class OnnxModel:
             "near_rows": near.rows,
             "near_mask": near.mask,
             "near_relation": near.relation,
+            "place": np.zeros((len(select), len(PLACE)), np.float32) if place is None else place,
             **state,
         }
         try:
@@ -391,6 +407,8 @@ def _check_graph(session: onnxruntime.InferenceSession, info: ModelInfo, path: P
     """ArtefactError where the graph's inputs and outputs are not those that its metadata promises."""
     steps, modes = len(info.offset_s), info.modes
     inputs = {"steps": [len(info.features)], **{name: list(shape) for name, shape in info.state.items()}}
+    if info.place:
+        inputs["place"] = [len(PLACE)]
     outputs = {
         "paths": [modes, steps, 2],
         "probability": [modes],

@@ -23,7 +23,8 @@ class Windows:
     trained on), the others are there as neighbours, with what they have. Of a finer history the points
     that are protocol.step_ns apart make a window complete.
 
-    group (A,) moment of each row, ascending; scene (A,) index into scene_names; stamp_ns (A,) time of
+    group (A,) moment of each row, ascending; scene (A,) index into scene_names and frame_ids, the scenes'
+    coordinate frames; stamp_ns (A,) time of
     the last history step; ids (A,); label (A,); xy (A, T, 2) m; valid (A, T) observed;
     yaw, yaw_valid (A, T); velocity (A, T, 2), velocity_valid (A, T); target (A,);
     m_per_px (A,) NaN where the source was not annotated in pixels.
@@ -31,6 +32,7 @@ class Windows:
 
     protocol: Protocol
     scene_names: tuple[str, ...]
+    frame_ids: tuple[str, ...]
     group: Int
     scene: Int
     stamp_ns: Int
@@ -50,12 +52,7 @@ class Windows:
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Windows:
         """The same moments with only some of their rows; group numbers are kept."""
-        kept = {
-            f.name: getattr(self, f.name)[rows]
-            for f in fields(self)
-            if f.name not in ("protocol", "scene_names")
-        }
-        return Windows(protocol=self.protocol, scene_names=self.scene_names, **kept)
+        return replace(self, **{name: getattr(self, name)[rows] for name in self._columns()})
 
     def of_interest(self, rows: Bool) -> Windows:
         """Of the targets only these rows (A,) remain; moments without any target go."""
@@ -69,13 +66,22 @@ class Windows:
             "group": other.group + self.group.max(initial=-1) + 1,
             "scene": other.scene + len(self.scene_names),
         }
-        both = {
-            f.name: np.concatenate([getattr(self, f.name), numbered.get(f.name, getattr(other, f.name))])
-            for f in fields(self)
-            if f.name not in ("protocol", "scene_names")
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), numbered.get(name, getattr(other, name))])
+            for name in self._columns()
         }
-        names = self.scene_names + other.scene_names
-        return Windows(protocol=self.protocol, scene_names=names, **both)
+        return replace(
+            self,
+            scene_names=self.scene_names + other.scene_names,
+            frame_ids=self.frame_ids + other.frame_ids,
+            **both,
+        )
+
+    @staticmethod
+    def _columns() -> list[str]:
+        """What there is of each row."""
+        whole = ("protocol", "scene_names", "frame_ids")
+        return [f.name for f in fields(Windows) if f.name not in whole]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +180,12 @@ def cut(scenes: tuple[Scene, ...], protocol: Protocol, truth: tuple[Truth, ...] 
         names = ", ".join(s.name for s in scenes[:3])
         raise InputError(f"no window of {steps} steps of {protocol.step_ns / 1e9} s in {names or 'no scene'}")
     arrays = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return Windows(protocol=protocol, scene_names=tuple(s.name for s in scenes), **arrays)
+    return Windows(
+        protocol=protocol,
+        scene_names=tuple(scene.name for scene in scenes),
+        frame_ids=tuple(scene.frame_id for scene in scenes),
+        **arrays,
+    )
 
 
 def _cut_scene(scene: Scene, protocol: Protocol, true: Truth | None) -> dict[str, NDArray[np.generic]] | None:

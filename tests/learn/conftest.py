@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol
-from trajpred.learn.data import fit_grid
+from trajpred.learn.data import fit_grid, fit_place
 from trajpred.learn.export import describe, to_onnx
 from trajpred.learn.model import TrajectoryModel
 from trajpred.learn.train import Run
@@ -47,7 +47,10 @@ def small_model(windows: Windows, encoder: str, attention: int = 0, **settings) 
     torch.manual_seed(0)
     settings = {"neighbours": NeighbourConfig(count=3, radius_m=8.0), "window": 5, **settings}
     config = ModelConfig(encoder=encoder, attention=attention, hidden=32, modes=4, **settings)
-    model = TrajectoryModel(config, fit_grid(windows, config, seed=0))
+    grid = fit_grid(windows, config, seed=0)
+    if config.place:
+        grid = grid._replace(place=fit_place(windows, config.place))
+    model = TrajectoryModel(config, grid)
     with torch.no_grad():
         model.residual.weight.normal_(std=0.1)
     return model.eval()

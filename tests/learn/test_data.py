@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
-from trajpred.features import to_map
+from trajpred.errors import InputError
+from trajpred.features import PLACE, Place, to_map
 from trajpred.learn.data import (
     Batches,
     augment,
     fit_grid,
+    fit_place,
     fold_windows,
     hide_neighbours,
     make_batch,
@@ -34,7 +36,7 @@ def test_truth_turned_back_is_the_future(windows):
 
 def test_turning_changes_no_feature_of_an_agent_with_a_heading(windows):
     rng = np.random.default_rng(0)
-    before, after = make_batch(windows, NEAR), make_batch(augment(windows, PLAIN, rng), NEAR)
+    before, after = make_batch(windows, NEAR), make_batch(augment(windows, PLAIN, rng)[0], NEAR)
     several = before.inputs.mask.sum(1) > 1
     found, expected = after.inputs.steps[several], before.inputs.steps[several]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -48,7 +50,7 @@ def test_turning_changes_no_feature_of_an_agent_with_a_heading(windows):
 def test_mirroring_mirrors_the_truth(windows):
     flip = replace(PLAIN, flip=True)
     for seed in range(20):
-        after = make_batch(augment(windows, flip, np.random.default_rng(seed)), NEAR).truth
+        after = make_batch(augment(windows, flip, np.random.default_rng(seed))[0], NEAR).truth
         before = make_batch(windows, NEAR).truth
         mirrored = torch.tensor([1.0, -1.0])
         same = torch.isclose(after, before, atol=1e-3).all((1, 2))
@@ -58,7 +60,7 @@ def test_mirroring_mirrors_the_truth(windows):
 
 
 def test_scaling_scales_displacements_of_a_moment_alike(windows):
-    scaled = augment(windows, replace(PLAIN, scale_range=0.5), np.random.default_rng(1))
+    scaled, _ = augment(windows, replace(PLAIN, scale_range=0.5), np.random.default_rng(1))
     length = np.linalg.norm(np.diff(windows.xy, axis=1), axis=-1)
     ratio = np.linalg.norm(np.diff(scaled.xy, axis=1), axis=-1) / np.maximum(length, 1e-9)
     both = windows.valid[:, 1:] & windows.valid[:, :-1] & (length > 1e-3)
@@ -66,6 +68,39 @@ def test_scaling_scales_displacements_of_a_moment_alike(windows):
         here = (windows.group == group)[:, None] & both
         assert np.ptp(ratio[here]) < 1e-6
         assert np.exp(-0.5) - 1e-6 <= ratio[here][0] <= np.exp(0.5) + 1e-6
+
+
+def test_where_in_its_place_an_agent_is_stays_what_it_is_however_a_moment_is_turned_and_scaled(windows):
+    place = Place("map", *fit_place(windows, "map").tolist())
+    assert place.reach_m > 5.0
+    told = make_batch(windows, NEAR, place).inputs
+    assert (told.place[:, 0] == 1.0).all()
+    inner = told.mask.sum(1)[told.select] > 1  # of whom is seen once, the heading is not known
+    place = place._replace(reach_m=place.reach_m * 1.01)  # nobody is just at the border
+    told = make_batch(windows, NEAR, place).inputs.place
+    heading = [PLACE.index(name) for name in PLACE if name.startswith("heading")]
+    for how, but in ((PLAIN, []), (replace(PLAIN, scale_range=0.5), heading)):  # which drags behind in metres
+        changed, moved = augment(windows, how, np.random.default_rng(0))
+        for near in (NEAR, NeighbourConfig(count=0)):
+            after = make_batch(changed, near, place, moved).inputs.place
+            same = np.setdiff1d(np.arange(len(PLACE)), but)
+            torch.testing.assert_close(after[inner][:, same], told[inner][:, same], atol=1e-3, rtol=0)
+
+
+def test_a_place_is_told_of_its_own_frame_alone_and_of_nobody_who_was_mirrored(windows):
+    place = Place("map", *fit_place(windows, "map").tolist())
+    assert not make_batch(windows, NEAR).inputs.place.any()
+    assert not make_batch(windows, NEAR, place._replace(frame_id="elsewhere")).inputs.place.any()
+    far = place._replace(x_m=place.x_m + 3 * place.reach_m)
+    assert not make_batch(windows, NEAR, far).inputs.place.any()
+    changed, moved = augment(windows, replace(PLAIN, flip=True), np.random.default_rng(0))
+    told = make_batch(changed, NEAR, place, moved).inputs
+    mirrored = torch.from_numpy(moved.mirrored)[told.select]
+    assert 0 < mirrored.sum() < len(mirrored)
+    assert not told.place[mirrored].any()
+    assert (told.place[~mirrored, 0] == 1.0).all()
+    with pytest.raises(InputError, match=r"model.place 'town': nobody .* there are: map"):
+        fit_place(windows, "town")
 
 
 def test_neighbours_are_hidden_from_the_share_of_agents_that_is_asked_for(windows):
@@ -83,7 +118,7 @@ def test_neighbours_are_hidden_from_the_share_of_agents_that_is_asked_for(window
 
 
 def test_shortened_histories_keep_the_last_observation(windows):
-    short = augment(windows, replace(PLAIN, history_dropout=1.0), np.random.default_rng(0))
+    short, _ = augment(windows, replace(PLAIN, history_dropout=1.0), np.random.default_rng(0))
     assert short.valid[:, 7].all()
     assert not short.valid[:, 0].any()
     assert (short.valid[:, 8:] == windows.valid[:, 8:]).all()
@@ -93,12 +128,12 @@ def test_a_fine_history_is_thinned_back_from_now_and_a_coarse_one_is_not(windows
     how = TrainingConfig(history_dropout=0.0, keep_every=(3, 3))
     protocol = windows.protocol
     now = protocol.observe - 1
-    thin = augment(windows, how, np.random.default_rng(0)).valid[:, : now + 1]
+    thin = augment(windows, how, np.random.default_rng(0))[0].valid[:, : now + 1]
     everyone = windows.valid[:, : now + 1].all(axis=1)
     assert everyone.any()
     assert (thin[everyone] == ((now - np.arange(now + 1)) % 3 == 0)).all()
     sparse = replace(windows, valid=windows.valid & (np.arange(windows.valid.shape[1]) % 2 == now % 2))
-    thin = augment(sparse, how, np.random.default_rng(0)).valid
+    thin = augment(sparse, how, np.random.default_rng(0))[0].valid
     np.testing.assert_array_equal(thin[:, : now + 1], sparse.valid[:, : now + 1])
 
 

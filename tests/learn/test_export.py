@@ -25,13 +25,14 @@ from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
 
 RUN = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, [label.name for label in Label], "0")
-VARIANTS = [*((name, 0) for name in ENCODERS), ("lstm", 4)]
+VARIANTS = [*((name, 0, "") for name in ENCODERS), ("lstm", 4, ""), ("lstm", 0, "map")]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v[0]}-{v[1]}")
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v[0]}-{v[1]}{v[2]}")
 def pair(request, windows, tmp_path_factory):
     """A torch model and its artefact."""
-    model = small_model(windows, *request.param)
+    encoder, attention, place = request.param
+    model = small_model(windows, encoder, attention, place=place)
     path = tmp_path_factory.mktemp("artefact") / "m.onnx"
     path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
     return model, path
@@ -39,7 +40,7 @@ def pair(request, windows, tmp_path_factory):
 
 def whole_window(model, windows: Windows) -> np.ndarray:
     """(M, K, S, 2) m in the map frame, by torch from the whole history at once."""
-    batch = make_batch(windows, model.config.neighbours)
+    batch = make_batch(windows, model.config.neighbours, model.known_place)
     with torch.no_grad():
         futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
     motion = fold_windows(windows).motion
@@ -126,7 +127,33 @@ def test_metadata_describes_the_model(pair):
     assert info.offset_s == pytest.approx([0.4 * (i + 1) for i in range(12)])
     assert dict(info.state) == {k: tuple(v) for k, v in model.state_shapes.items()}
     assert info.min_observations == 1
+    assert info.place == model.known_place
     assert json.loads(info.to_json())["trained_on"] == "crowd"
+
+
+def test_a_place_is_told_in_its_own_frame_alone_and_not_where_it_is_switched_off(windows, tmp_path):
+    model = small_model(windows, "lstm", place="map")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+
+    def answer(scene, **config):
+        predictor = make_predictor(str(path), PredictorConfig(**config))
+        return [predictor.step(frame).paths for frame in scene.frames()][-1]
+
+    here = crowd(agents=6, steps=12)
+    elsewhere = replace(here, frame_id="elsewhere")
+    hidden = answer(elsewhere)
+    assert np.abs(answer(here) - hidden).max() > 0.05
+    np.testing.assert_array_equal(answer(here, place=False), hidden)
+    # As windows, of both at once: each moment in the frame of its scene.
+    both = cut((here, elsewhere), Protocol(predict=4))
+    told = score_windows(make_predictor(str(path)), both).values
+    alone = [
+        score_windows(make_predictor(str(path)), cut((scene,), both.protocol)).values
+        for scene in (here, elsewhere)
+    ]
+    np.testing.assert_allclose(told, np.concatenate(alone), atol=1e-5)
+    assert not np.allclose(*alone, atol=1e-3)
 
 
 def test_calibration_changes_probabilities_and_spreads_and_no_path(windows, tmp_path):

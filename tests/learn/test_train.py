@@ -14,7 +14,7 @@ from tests.learn.conftest import crowd
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
-from trajpred.features import VELOCITY
+from trajpred.features import VELOCITY, Place
 from trajpred.learn.ablate import ablate
 from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import Batches, fit_grid, make_batch
@@ -238,6 +238,36 @@ def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
     later.write(tmp_path / "first")
     with pytest.raises(InputError, match="first: predicts other times"):
         run("more", "first")
+
+
+def test_a_run_learns_a_place_that_the_one_it_starts_from_does_not_know(tmp_path):
+    still = replace(TRAINING, epochs=1, learning_rate=1e-9, anneal_from=0.0, ema_decay=0.0)
+
+    def run(name, place, start=None, training=still):
+        model = replace(MODEL, place=place)
+        return fit(
+            "crowd", windows(), windows(1), model, training, tmp_path / name, start_from=start, progress=False
+        )
+
+    def answers(name, where="map"):
+        model, _ = load_model(tmp_path / name, calibrated=False)
+        there = Place(where, 0.0, 0.0, 100.0) if where else None
+        (batch,) = Batches(windows(1), MODEL.neighbours, None, there)
+        with torch.no_grad():
+            return model(batch.inputs, model.new_state(len(batch.inputs.steps)))[0].paths
+
+    first = run("first", "", training=replace(TRAINING, epochs=5))
+    there = run("there", "map", tmp_path / "first")
+    assert there.score == pytest.approx(first.score, rel=1e-3)
+    torch.testing.assert_close(answers("there"), answers("first"), atol=1e-3, rtol=0)
+    run("learned", "map", tmp_path / "there", replace(TRAINING, epochs=5))
+    assert (answers("learned") - answers("learned", "")).abs().max() > 0.01
+    # The place is forgotten again, nothing else is.
+    run("nowhere", "", tmp_path / "learned")
+    torch.testing.assert_close(answers("nowhere"), answers("learned", ""), atol=1e-3, rtol=0)
+    assert load_model(tmp_path / "learned")[0].known_place.reach_m > 1.0
+    with pytest.raises(InputError, match="there are: map"):
+        run("more", "town", tmp_path / "first")
 
 
 def test_states_are_carried_from_one_batch_to_the_next_without_a_first_observation(tmp_path):

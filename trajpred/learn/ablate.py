@@ -130,7 +130,7 @@ def gradient_by_step(run_folder: Path, windows: Windows) -> dict[str, list[float
     past = windows.protocol.observe
     full = windows.target & windows.valid[:, :past].all(axis=1)
     probed = replace(windows, target=full).take(np.arange(min(len(windows), PROBED_AGENTS)))
-    batch = make_batch(probed, model.config.neighbours)
+    batch = make_batch(probed, model.config.neighbours, model.known_place)
     steps = batch.inputs.steps.clone().requires_grad_(True)
     futures, _ = model(batch.inputs._replace(steps=steps), model.new_state(len(steps)))
     distances(futures, batch.truth).mean(-1).amin(dim=1).sum().backward()

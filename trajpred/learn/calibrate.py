@@ -67,7 +67,7 @@ def answers(model: TrajectoryModel, windows: Windows) -> list[Answers]:
     hook = model.log_spread.register_forward_hook(lambda _layer, _given, out: raw.append(out))
     found = []
     try:
-        for batch in Batches(windows, model.config.neighbours, None):
+        for batch in Batches(windows, model.config.neighbours, None, model.known_place):
             futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
             log_spread = raw.pop().unflatten(-1, (-1, 2)) @ model.growth
             found.append(Answers(futures, batch.truth, log_spread))

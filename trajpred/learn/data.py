@@ -13,9 +13,20 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
-from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
+from trajpred.errors import InputError
+from trajpred.features import (
+    FEATURES,
+    PLACE,
+    History,
+    Place,
+    fold,
+    neighbours,
+    to_agent,
+    to_map,
+    whereabouts,
+)
 from trajpred.learn.model import COASTING, Grid, Inputs, coast
-from trajpred.types import Float, Float32, Int
+from trajpred.types import Bool, Float, Float32, Int
 from trajpred.windows import Windows
 
 FLAGS = ("turn_cos", "moved", "oriented", "tracker_velocity_valid", "tracker_yaw_valid")
@@ -43,10 +54,25 @@ def fold_windows(windows: Windows) -> History:
     )
 
 
-def make_batch(windows: Windows, near: NeighbourConfig) -> Batch:
-    """Windows (whole moments, A rows) -> a batch whose decoded agents are the targets."""
-    if near.count == 0:
-        windows = windows.take(windows.target)  # nobody looks at the others
+class Moved(NamedTuple):
+    """What augmentation did to the plane that each of A rows is in: mirrored, scaled, then turned, rad."""
+
+    mirrored: Bool
+    scale: Float
+    turn: Float
+
+    def take(self, rows: Bool) -> Moved:
+        """Of some of the rows."""
+        return Moved(self.mirrored[rows], self.scale[rows], self.turn[rows])
+
+
+def make_batch(
+    windows: Windows, near: NeighbourConfig, place: Place | None = None, moved: Moved | None = None
+) -> Batch:
+    """Windows (whole moments, A rows), moved or not -> a batch whose decoded agents are the targets."""
+    if near.count == 0:  # nobody looks at the others
+        moved = moved and moved.take(windows.target)
+        windows = windows.take(windows.target)
     history = fold_windows(windows)
     motion = history.motion
     select = np.flatnonzero(windows.target)
@@ -60,8 +86,25 @@ def make_batch(windows: Windows, near: NeighbourConfig) -> Batch:
         near_rows=torch.from_numpy(seen.rows),
         near_mask=torch.from_numpy(seen.mask),
         near_relation=torch.from_numpy(seen.relation),
+        place=torch.from_numpy(_whereabouts(windows, history, select, place, moved)),
     )
     return Batch(inputs, torch.from_numpy(_truth(windows, history, select).astype(np.float32)))
+
+
+def _whereabouts(
+    windows: Windows, history: History, select: Int, place: Place | None, moved: Moved | None
+) -> Float32:
+    """(M, P); zeros where nobody is in the place, or mirrored: people do not go on the wrong side there."""
+    if place is None:
+        return np.zeros((len(select), len(PLACE)), np.float32)
+    here = np.array(windows.frame_ids) == place.frame_id
+    known = here[windows.scene[select]]
+    xy, heading = history.motion.xy[select], history.motion.heading[select]
+    if moved is not None:
+        known &= ~moved.mirrored[select]
+        heading = heading - moved.turn[select]
+        xy = to_agent(xy, moved.turn[select]) / moved.scale[select, None]
+    return np.where(known[:, None], whereabouts(xy, heading, place), np.float32(0.0))
 
 
 def _truth(windows: Windows, history: History, select: Int) -> Float:
@@ -115,7 +158,23 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
         basis=torch.from_numpy(basis.reshape(rank, -1, 2).astype(np.float32)),
         anchors=torch.from_numpy(anchors.astype(np.float32)),
         centre=torch.from_numpy(np.median(numbers, axis=0).astype(np.float32)),
+        place=torch.zeros(3, dtype=torch.float64),
     )
+
+
+def fit_place(windows: Windows, frame_id: str) -> Tensor:
+    """(3,) m float64: the middle of where the targets of a coordinate frame are, and their reach from it.
+
+    Raises InputError where there is nobody.
+    """
+    here = np.array(windows.frame_ids) == frame_id
+    rows = windows.target & here[windows.scene]
+    if not rows.any():
+        there = ", ".join(sorted(set(windows.frame_ids)))
+        raise InputError(f"model.place {frame_id!r}: nobody is trained on in that frame; there are: {there}")
+    now = windows.xy[rows, windows.protocol.observe - 1]
+    middle = (now.min(axis=0) + now.max(axis=0)) / 2.0
+    return torch.tensor([*middle, np.hypot(*(now - middle).T).max()], dtype=torch.float64)
 
 
 def _normalisation(history: History) -> tuple[Float32, Float32]:
@@ -152,7 +211,7 @@ def _cluster(points: Float, weight: Float, count: int, rng: Generator, rounds: i
     return centres
 
 
-def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
+def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> tuple[Windows, Moved]:
     """Turn, mirror, scale, bend and thin whole moments at random; blur and shorten histories.
 
     Features do not change under a turn, except for an agent seen once, whose heading is not known:
@@ -163,7 +222,8 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
     if how.bend_per_m:
         windows = _bend(windows, how.bend_per_m * rng.normal(size=moments)[moment])
     turn = rng.uniform(-np.pi, np.pi, moments)[moment]
-    mirror = np.where(how.flip & (rng.random(moments) < 0.5), -1.0, 1.0)[moment]
+    mirrored = (how.flip & (rng.random(moments) < 0.5))[moment]
+    mirror = np.where(mirrored, -1.0, 1.0)
     scale = np.exp(rng.uniform(-how.scale_range, how.scale_range, moments))[moment]
 
     def moved(vectors: Float) -> Float:
@@ -187,13 +247,14 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> Windows:
     kept = (past - 1 - np.arange(past)) % every[:, None] == 0
     kept[:, :-1] |= ~valid[:, 1:past]
     valid[:, :past] &= kept
-    return replace(
+    after = replace(
         windows,
         xy=moved(xy),
         valid=valid,
         yaw=mirror[:, None] * windows.yaw + turn[:, None],
         velocity=moved(windows.velocity),
     )
+    return after, Moved(mirrored, scale, turn)
 
 
 def _bend(windows: Windows, curvature: Float) -> Windows:
@@ -221,10 +282,17 @@ def _bend(windows: Windows, curvature: Float) -> Windows:
 class Batches(IterableDataset[Batch]):
     """Batches of whole moments with about `agents` targets each; shuffled and augmented for training."""
 
-    def __init__(self, windows: Windows, near: NeighbourConfig, training: TrainingConfig | None) -> None:
-        """`training` is None for validation: no shuffling, nothing changed."""
+    def __init__(
+        self,
+        windows: Windows,
+        near: NeighbourConfig,
+        training: TrainingConfig | None,
+        place: Place | None = None,
+    ) -> None:
+        """What the model sees is near and place; training is None for val: no shuffling, nothing changed."""
         self._windows = windows
         self._near = near
+        self._place = place
         self._training = training
         self._agents = training.batch_agents if training else 2048
         self.epoch = 0
@@ -249,9 +317,10 @@ class Batches(IterableDataset[Batch]):
             windows = replace(
                 windows, group=np.repeat(np.arange(len(moments)), np.diff(self._bounds)[moments])
             )
+            moved = None
             if self._training:
-                windows = augment(windows, self._training, rng)
+                windows, moved = augment(windows, self._training, rng)
             if windows.target.any():
-                batch = make_batch(windows, self._near)
+                batch = make_batch(windows, self._near, self._place, moved)
                 share = self._training.neighbour_dropout if self._training else 0.0
                 yield hide_neighbours(batch, share, rng) if share else batch

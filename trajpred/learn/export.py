@@ -17,7 +17,7 @@ from torch.export import Dim
 from trajpred import __version__
 from trajpred.config import Protocol
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.features import FEATURES, PLACE, RELATION, Neighbours
 from trajpred.learn.model import Inputs, State, TrajectoryModel
 from trajpred.learn.train import Run, load_model
 from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
@@ -78,6 +78,7 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         min_observations=1 if shortened else 2,
         neighbours=config.neighbours.count,
         neighbour_radius_m=config.neighbours.radius_m,
+        place=model.known_place,
         state=model.state_shapes,
         mean=tuple(model.mean.tolist()),
         std=tuple(model.std.tolist()),
@@ -121,6 +122,7 @@ def _random(model: TrajectoryModel, agents: int, steps: int, draw: torch.Generat
         rows(agents, width),
         rand(agents, width) < 0.5,
         (rand(agents, width, len(RELATION)) - 0.5) * 10,
+        2.0 * rand(agents, len(PLACE)) - 1.0,
     )
 
 
@@ -178,7 +180,7 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
         with torch.no_grad():
             expected = _Graph(model)(*inputs, *state)
             exact = exact_model(*map(_double, inputs), *map(_double, state))
-        steps_in, mask, label, speed, select, *near = (part.numpy() for part in inputs)
+        steps_in, mask, label, speed, select, *near, place = (part.numpy() for part in inputs)
         forecast, after = onnx.run(
             steps_in,
             mask,
@@ -187,6 +189,7 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
             {name: part.numpy() for name, part in zip(model.state_shapes, state, strict=True)},
             select,
             Neighbours(*near),
+            place,
         )
         found = (*forecast, *(after[name] for name in model.state_shapes))
         for ours, *torchs in zip(found, expected, exact, strict=True):

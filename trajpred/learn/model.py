@@ -20,7 +20,7 @@ from torch._higher_order_ops.scan import scan
 
 from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.config import ModelConfig
-from trajpred.features import FEATURES, RELATION, VELOCITY
+from trajpred.features import FEATURES, PLACE, RELATION, VELOCITY, Place
 from trajpred.types import Label
 
 State = tuple[Tensor, ...]
@@ -291,7 +291,8 @@ class Inputs(NamedTuple):
     """What the network is given, but for the state.
 
     steps (N, T, F) step features with mask (N, T); label (N,) class; speed (N,) m/s; select (M,) rows to
-    decode; their neighbours: near_rows (M, J) into the N, near_mask (M, J), near_relation (M, J, R).
+    decode; their neighbours: near_rows (M, J) into the N, near_mask (M, J), near_relation (M, J, R);
+    place (M, P): where they are in the place that the model knows, see features.whereabouts.
     """
 
     steps: Tensor
@@ -302,6 +303,7 @@ class Inputs(NamedTuple):
     near_rows: Tensor
     near_mask: Tensor
     near_relation: Tensor
+    place: Tensor
 
 
 class Futures(NamedTuple):
@@ -322,7 +324,8 @@ class Grid(NamedTuple):
 
     mean, std (F,) of the features; offset_s (S,) of the futures' steps; basis (B, S, 2) s: orthonormal
     futures of an agent of unit speed, less what coasting explains of them; anchors (K, B): K typical ones in
-    that basis; centre (B,): their median.
+    that basis; centre (B,): their median; place (3,): x and y of the middle of the place that is to be known
+    and its reach, m, double precision, since a map's coordinates can be large.
     """
 
     mean: Tensor
@@ -331,6 +334,7 @@ class Grid(NamedTuple):
     basis: Tensor
     anchors: Tensor
     centre: Tensor
+    place: Tensor
 
 
 COASTING = 0.95
@@ -361,6 +365,7 @@ class TrajectoryModel(nn.Module):
     basis: Tensor
     anchors: Tensor
     centre: Tensor
+    place: Tensor
     growth: Tensor
 
     def __init__(self, config: ModelConfig, grid: Grid) -> None:
@@ -377,6 +382,7 @@ class TrajectoryModel(nn.Module):
         if config.neighbours.count:
             self.look = Look(context, hidden + classes, len(RELATION), found)
         context += found * (bool(config.attention) + bool(config.neighbours.count))
+        context += len(PLACE) * bool(config.place)
         modes, (numbers, steps, _) = config.modes, grid.basis.shape
         self.trunk = nn.Sequential(
             nn.Linear(context, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, 2 * hidden), nn.ReLU()
@@ -397,6 +403,11 @@ class TrajectoryModel(nn.Module):
             nn.init.zeros_(last.bias)
         for trust in (self.trust, self.trust_single):
             nn.init.constant_(trust.bias, math.log(COASTING / (1.0 - COASTING)))
+
+    @property
+    def known_place(self) -> Place | None:
+        """The one whose ways it has learned."""
+        return Place(self.config.place, *self.place.tolist()) if self.config.place else None
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -444,6 +455,8 @@ class TrajectoryModel(nn.Module):
             parts.append(self.recall(context, with_one(past), seen > 0))
         if self.config.neighbours.count:
             parts.append(self.look(context, agent, given.near_rows, given.near_mask, given.near_relation))
+        if self.config.place:
+            parts.append(given.place)
         whole = torch.cat(parts, dim=-1)
         trunk = self.trunk(whole)
         scale = torch.sqrt(speed * speed + self.config.speed_floor_mps**2)  # (M, 1)

@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trajpred import __version__
-from trajpred.config import ModelConfig, Protocol, TrainingConfig
+from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
+from trajpred.features import PLACE
 from trajpred.learn.calibrate import Calibration, calibrate, fold
-from trajpred.learn.data import Batch, Batches, augment, fit_grid, some_moments
+from trajpred.learn.data import Batch, Batches, augment, fit_grid, fit_place, some_moments
 from trajpred.learn.losses import distance, distances, losses
-from trajpred.learn.model import Futures, Inputs, State, TrajectoryModel, coast
+from trajpred.learn.model import Futures, Grid, Inputs, State, TrajectoryModel, coast
 from trajpred.memory import keep_freed_memory
 from trajpred.types import Label
 from trajpred.windows import Windows
@@ -94,8 +95,8 @@ class Training(LightningModule):
         self.model = model
         self.config = config
         near = model.config.neighbours
-        self._train = Batches(train, near, config)
-        self._val = Batches(val, near, None)
+        self._train = Batches(train, near, config, model.known_place)
+        self._val = Batches(val, near, None, model.known_place)
         self.epochs = max(config.epochs, math.ceil(config.min_steps / len(self._train)))
         self.total_steps = len(self._train) * self.epochs
         self._seconds_before, self._begun = 0.0, time.monotonic()
@@ -238,7 +239,7 @@ def fit(
     _prepare(config)
     if run.seconds is None:
         if start_from:
-            model, _ = load_model(start_from, calibrated=False)
+            model = _learned(start_from, train, model_config)
         else:
             model = _new_model(train, model_config, config)
         seconds, score = _train(model, train, val, config, out, progress)
@@ -255,7 +256,11 @@ def _to_start_from(folder: Path, model: dict[str, Any], protocol: Protocol) -> R
     run = Run.read(folder)
     if run.calibration is None:
         raise InputError(f"{folder}: is not finished, so nothing can start from it: let it run to its end")
-    others = [f"{key} {value} (not {model[key]})" for key, value in run.model.items() if value != model[key]]
+    others = [
+        f"{key} {value} (not {model[key]})"
+        for key, value in run.model.items()
+        if value != model[key] and key != "place"  # that is for this run to learn
+    ]
     if others:
         raise InputError(
             f"{folder}: its network has {', '.join(others)}: give the same settings of the model here"
@@ -268,8 +273,32 @@ def _to_start_from(folder: Path, model: dict[str, Any], protocol: Protocol) -> R
 def _new_model(train: Windows, model: ModelConfig, config: TrainingConfig) -> TrajectoryModel:
     """Random weights; normalisation, futures and anchors from the training data."""
     rng = np.random.default_rng(config.seed)
-    seen = augment(some_moments(train, GRID_ROWS, rng), config, rng)
-    return TrajectoryModel(model, fit_grid(seen, model, config.seed))
+    seen, _ = augment(some_moments(train, GRID_ROWS, rng), config, rng)
+    grid = fit_grid(seen, model, config.seed)
+    if model.place:
+        grid = grid._replace(place=fit_place(train, model.place))
+    return TrajectoryModel(model, grid)
+
+
+def _learned(start_from: Path, train: Windows, config: ModelConfig) -> TrajectoryModel:
+    """The weights of the finished run, and of a place that is new to it none yet."""
+    model, _ = load_model(start_from, calibrated=False)
+    old = model.config
+    if config.place == old.place:
+        return model
+    weights = model.state_dict()
+    if config.place:
+        weights["place"] = fit_place(train, config.place)
+    for name in ("trunk.0.weight", "aside.0.weight"):  # they see the place last of all
+        known = weights[name][:, : weights[name].shape[1] - len(PLACE) * bool(old.place)]
+        weights[name] = torch.nn.functional.pad(known, (0, len(PLACE) * bool(config.place)))
+    return _of(weights, config)
+
+
+def _of(weights: dict[str, Tensor], config: ModelConfig) -> TrajectoryModel:
+    model = TrajectoryModel(config, Grid(*(weights[name] for name in Grid._fields)))
+    model.load_state_dict(weights)
+    return model
 
 
 def _train(
@@ -315,9 +344,6 @@ def load_model(out: Path, *, calibrated: bool = True) -> tuple[TrajectoryModel, 
 
     calibrated: with the run's calibration, if it has one already, folded into the weights.
     """
-    from trajpred.config import NeighbourConfig
-    from trajpred.learn.model import Grid
-
     run = Run.read(out)
     path = out / "best.ckpt"
     if not path.exists():
@@ -325,8 +351,7 @@ def load_model(out: Path, *, calibrated: bool = True) -> tuple[TrajectoryModel, 
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     weights = {name.removeprefix("model."): value for name, value in weights.items()}
     settings = {**run.model, "neighbours": NeighbourConfig(**run.model["neighbours"])}
-    model = TrajectoryModel(ModelConfig(**settings), Grid(*(weights[name] for name in Grid._fields)))
-    model.load_state_dict(weights)
+    model = _of(weights, ModelConfig(**settings))
     if calibrated and run.calibration is not None:
         fold(model, Calibration(**run.calibration))
     return model.eval(), run

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import yaml
 
 from data_tools.cli import main as data_main
 from tests.street import demo_scene
-from trajpred.cli import _road, main, parser
+from trajpred.cli import _road, _to_train_on, main, parser
+from trajpred.config import Protocol, TrainingConfig
 from trajpred.tables import write_table
+from trajpred.windows import DataSource
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -238,6 +241,46 @@ def test_interrupted_training_says_so_goes_on_and_is_exported(tmp_path, capsys):
     for calibrated, says in (("true", True), ("false", False)):
         assert main(["export", str(run), "--out", str(tmp_path / "m.onnx"), "--calibrated", calibrated]) == 0
         assert ("calibrated: temperature" in capsys.readouterr().out) == says
+
+
+def test_a_model_learns_the_place_that_a_table_was_recorded_in(tmp_path, capsys):
+    for name, seed in (("train", 0), ("val", 1)):
+        scene = replace(demo_scene(seconds=20.0, seed=seed), frame_id="street")
+        write_table(scene, tmp_path / f"{name}.parquet")
+    run, model, page = tmp_path / "run", tmp_path / "m.onnx", tmp_path / "page.html"
+    settings = {
+        "data": str(tmp_path / "{split}.parquet"),
+        "out": str(run),
+        "protocol": {"step_ns": 200_000_000, "observe": 5, "predict": 5},
+        "model": {"hidden": 16, "modes": 2, "neighbours": {"count": 0}, "place": "street"},
+        "training": {"epochs": 1, "reverse": True},
+    }
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    assert main(["train", "--config", str(config)]) == 0
+    assert main(["export", str(run), "--out", str(model)]) == 0
+    assert "knows the place 'street'" in capsys.readouterr().out
+    ask = ["evaluate", "--model", str(model), "--data", str(tmp_path / "val.parquet"), "--json", "-"]
+    errors = []
+    for told in ("true", "false"):
+        assert main([*ask, "--predictor.place", told, "--report", str(page)]) == 0
+        errors.append(json.loads(capsys.readouterr().out)["metrics"]["ade_single"])
+    assert errors[0] != errors[1]
+    assert "knows the place" in page.read_text()
+    elsewhere = refused(capsys, "train", "--config", str(config), "--model.place", "town", "--out", f"{run}2")
+    assert "there are: street" in elsewhere
+
+
+def test_what_is_played_backwards_tells_nothing_of_its_place():
+    scene = demo_scene(seconds=20.0, seed=0)
+    source = DataSource("street", (scene,), Protocol(step_ns=200_000_000, observe=5, predict=5))
+    once = _to_train_on(source, None, TrainingConfig())
+    both = _to_train_on(source, None, TrainingConfig(reverse=True))
+    assert once.frame_ids == ("map",)
+    assert both.frame_ids == ("map", "")
+    assert (both.scene[: len(once)] == 0).all()
+    assert (both.scene[len(once) :] == 1).all()
+    assert len(both) > len(once)
 
 
 @pytest.mark.real_data

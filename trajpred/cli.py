@@ -85,6 +85,8 @@ def export(run: Path, out: Path, calibrated: bool = True) -> None:
 
     info = to_onnx(run, out, calibrated=calibrated)
     print(f"{out}: {info.encoder}, K = {info.modes}, {len(info.offset_s)} steps to {info.offset_s[-1]:g} s")
+    if info.place:
+        print(f"knows the place {info.place.frame_id!r}, {info.place.reach_m:.0f} m round its middle")
     if found := info.trained_by["calibration"]:
         print(f"calibrated: temperature {found['temperature']:.2f}, spreads x {found['spread_factor']:.2f}")
 

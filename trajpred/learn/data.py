@@ -170,7 +170,7 @@ def fit_place(windows: Windows, frame_id: str) -> Tensor:
     here = np.array(windows.frame_ids) == frame_id
     rows = windows.target & here[windows.scene]
     if not rows.any():
-        there = ", ".join(sorted(set(windows.frame_ids)))
+        there = ", ".join(sorted(set(windows.frame_ids) - {""}))
         raise InputError(f"model.place {frame_id!r}: nobody is trained on in that frame; there are: {there}")
     now = windows.xy[rows, windows.protocol.observe - 1]
     middle = (now.min(axis=0) + now.max(axis=0)) / 2.0

@@ -71,6 +71,7 @@ def origin(found: Examined, command: str) -> Html:
         ),
         ("trained on", info.trained_on),
         ("trained classes", ", ".join(name.lower().replace("_", " ") for name in info.trained_classes)),
+        *([("knows the place", info.place.frame_id)] if info.place else []),
         ("exported by", f"trajpred {info.code_version}"),
     ]
     settings = json.dumps(info.trained_by, indent=2, sort_keys=True)

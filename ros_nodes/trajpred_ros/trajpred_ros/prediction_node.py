@@ -98,6 +98,13 @@ PARAMETERS = (
     ),
     Parameter("prediction_time_horizon.unknown", 10.0, "Length of all other paths, s.", low=0.01, high=60.0),
     Parameter(
+        "place",
+        True,
+        "Tell a model that knows a place where in it an object is; told only where the objects' frame is that "
+        "place's.",
+        when="configure",
+    ),
+    Parameter(
         "baseline",
         "cv",
         "What predicts an object that the model cannot.",
@@ -421,6 +428,7 @@ def _predictor_config(values: Mapping[str, Any]) -> PredictorConfig:
         max_age_s=values["max_age"],
         max_tracks=values["max_tracks"],
         reorder_tolerance_s=values["reorder_tolerance"],
+        place=values["place"],
         baseline=values["baseline"],
         baseline_step_s=step_s,
         baseline_steps=max(1, ceil(horizon_s / step_s)),
@@ -458,6 +466,7 @@ def _about(model: OnnxModel | None, config: PredictorConfig) -> dict[str, str]:
         "network": f"{info.encoder}, {info.modes} paths of {info.offset_s[-1]:g} s",
         "trained on": info.trained_on,
         "trained classes": ", ".join(info.trained_classes),
+        "place": info.place.frame_id if info.place and config.place else "none",
         "provider": model.provider,
         "baseline": config.baseline,
     }

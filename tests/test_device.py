@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,25 @@ def test_through_all_that_happens_the_answers_are_those_of_the_plain_path(max_tr
     }
     assert sources <= set(plain.counts.answers)
     assert (Source.OVER_CAPACITY in plain.counts.answers) == (max_tracks == 60)
+
+
+def test_a_place_is_told_there_too_and_in_its_own_frame_alone(tmp_path):
+    pytest.importorskip("torch", reason="the train extra makes the model")
+    from tests.learn.conftest import random_artefact
+
+    path = random_artefact(tmp_path / "m.onnx", place="map")
+    plain, resident, hidden = (
+        Predictor(OnnxModel.load(path, provider="cpu", resident=kept), PredictorConfig(place=told))
+        for kept, told in ((False, True), (True, True), (True, False))
+    )
+    differ = {"map": 0, "odom": 0}
+    for number, asked in enumerate(eventful(120, agents=40, seed=2)):
+        asked = replace(asked, frame_id="odom" if number // 10 % 2 else "map", xy=asked.xy * 0.03)
+        answer = resident.step(asked)
+        assert_close(answer, plain.step(asked))
+        differ[asked.frame_id] += not np.array_equal(answer.paths, hidden.step(asked).paths)
+    assert differ["map"] > 10
+    assert differ["odom"] == 0
 
 
 def test_after_a_reset_nothing_is_left():

@@ -100,8 +100,7 @@ PARAMETERS = (
     Parameter(
         "place",
         True,
-        "Tell a model that knows a place where in it an object is; told only where the objects' frame is that "
-        "place's.",
+        "Tell a model that knows a place where in it an object is, where the objects' frame is that place's.",
         when="configure",
     ),
     Parameter(

@@ -113,7 +113,7 @@ def _eth_ucy(fold: str) -> tuple[str, ...]:
 ALONE = ("--model.neighbours.count", "0")
 CYCLISTS = ("vru:test", f"vru:test{HIDDEN}")
 WANDERERS = (*CYCLISTS, "sdd:test:Biker", "sdd:test", "kitti")
-UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1")
+UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1", ("--model.place", "vru"))
 TASKS = (
     *(
         Task(

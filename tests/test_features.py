@@ -13,19 +13,16 @@ from hypothesis import strategies as st
 from trajpred.features import (
     FEATURES,
     MOTION,
-    PLACE,
     RELATION,
     SPEED_TIME_S,
     TOW_M,
     Motion,
     Observation,
-    Place,
     advance,
     fold,
     neighbours,
     to_agent,
     to_map,
-    whereabouts,
 )
 
 COLUMN = {name: i for i, name in enumerate(FEATURES)}
@@ -639,36 +636,3 @@ def test_neighbours_in_map_coordinates_of_a_whole_country():
     distance = np.hypot(*np.moveaxis(xy[:, None] - xy[None], -1, 0))
     expected = (distance <= 10.0001) & (group[:, None] == group[None]) & ~np.eye(40, dtype=bool)
     assert near.mask.sum(axis=1).tolist() == expected.sum(axis=1).tolist()
-
-
-TOWN = Place("town", 4e5, 5e6, 60.0)
-MIDDLE = np.array([4e5, 5e6])
-
-
-def test_where_in_a_place_an_agent_is_by_hand():
-    (told,) = whereabouts(MIDDLE + np.array([[30.0, -15.0]]), np.array([np.pi / 2]), TOWN)
-    row = dict(zip(PLACE, told.tolist(), strict=True))
-    assert row["known"] == 1.0
-    expected = {"heading_sin": 1.0, "heading_cos": 0.0, "heading_2_sin": 0.0, "heading_2_cos": -1.0}
-    # 30 m are a quarter of the longest wave of 120 m, 15 m an eighth.
-    expected |= {"x_1_sin": 1.0, "x_1_cos": 0.0, "y_1_sin": -np.sqrt(0.5), "y_1_cos": np.sqrt(0.5)}
-    expected |= {"x_2_sin": 0.0, "x_2_cos": -1.0, "y_2_sin": -1.0, "y_2_cos": 0.0, "y_4_cos": -1.0}
-    assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-
-
-def test_who_is_outside_the_place_is_nowhere_and_nobody_is_told_of_nobody():
-    reach = np.array([[0.0, 60.0], [0.0, 60.01], [43.0, 43.0], [-42.0, -42.0]])
-    told = whereabouts(MIDDLE + reach, np.zeros(4), TOWN)
-    assert told[:, 0].tolist() == [1.0, 0.0, 0.0, 1.0]
-    assert not told[1:3].any()
-    assert told.dtype == np.float32
-    assert whereabouts(np.zeros((0, 2)), np.zeros(0), TOWN).shape == (0, len(PLACE))
-
-
-@settings(deadline=None)
-@given(
-    st.tuples(*2 * [st.floats(-40.0, 40.0)]), st.tuples(*2 * [st.floats(-40.0, 40.0)]), st.floats(-3.0, 3.0)
-)
-def test_two_points_of_a_place_are_told_apart(one, other, heading):
-    told = whereabouts(MIDDLE + np.array([one, other]), np.full(2, heading), TOWN)
-    assert np.abs(told[0] - told[1]).max() >= 0.009 * np.hypot(*np.subtract(one, other)) - 1e-5

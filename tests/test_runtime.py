@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, RELATION, Neighbours, Place
+from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.place import PLACE, Place
 from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
 from trajpred.types import Label
 
@@ -133,18 +134,30 @@ def test_an_artefact_says_what_it_was_made_for(path, provider):
         4,
         10.0,
     )
-    assert json.loads(info.to_json()) == METADATA | {"place": None}  # which older ones do not speak of
+    older = {"place": None, "place_features": list(PLACE)}  # which older ones do not speak of
+    assert json.loads(info.to_json()) == METADATA | older
     assert ModelInfo.from_json(info.to_json(), path) == info
 
 
 def test_an_artefact_says_which_place_it_knows(path):
-    info = ModelInfo.from_json(json.dumps(METADATA | {"place": ["town", 4e5, 5e6, 80.0]}), path)
-    assert info.place == Place("town", 4e5, 5e6, 80.0)
-    assert ModelInfo.from_json(info.to_json(), path) == info
-    for wrong in ("town", ["town", 0, 0], ["town", 0, 0, 0], ["", 0, 0, 1], [1, 0, 0, 1], ["t", "x", 0, 1]):
+    town = {"frame_id": "town", "x_m": 4e5, "y_m": 5e6, "reach_m": 80.0, "seen": [3, 5]}
+
+    def read(place, **more):
+        return ModelInfo.from_json(json.dumps(METADATA | {"place": place} | more), path)
+
+    assert read(town).place == Place("town", 4e5, 5e6, 80.0, (3, 5))
+    assert ModelInfo.from_json(read(town).to_json(), path) == read(town)
+    without = {name: value for name, value in town.items() if name != "seen"}
+    for wrong in (
+        *("town", [], without, town | {"more": 1}, town | {"frame_id": ""}, town | {"frame_id": 1}),
+        *(town | {"reach_m": reach} for reach in (0.0, -1.0, "x")),
+        *(town | {"seen": seen} for seen in (None, 3, [0.5], ["x"])),
+    ):
         with pytest.raises(ArtefactError, match="makes no sense"):
-            ModelInfo.from_json(json.dumps(METADATA | {"place": wrong}), path)
-    path.write_bytes(seal(ours(METADATA | {"place": ["town", 0.0, 0.0, 80.0]})))
+            read(wrong)
+    with pytest.raises(ArtefactError, match="made for other place_features"):
+        read(town, place_features=["known"])
+    path.write_bytes(seal(ours(METADATA | {"place": town})))
     with pytest.raises(ArtefactError, match="its graph has place None"):
         OnnxModel.load(path, provider="cpu")
 

@@ -53,7 +53,7 @@ class Diary:
         trained_by={},
     )
 
-    def run(self, steps, mask, label, speed, state, select, near):
+    def run(self, steps, mask, label, speed, state, select, near, place):
         elapsed_ms = np.rint(1e3 * steps[:, 0, ELAPSED]).astype(int)
         page = told(state["page"][:, 0].astype(int), label.astype(int), elapsed_ms).astype(np.float32)
         ahead = np.zeros((len(select), 1, 1, 2), np.float32)

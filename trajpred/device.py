@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from onnxruntime import OrtValue
 
 from trajpred.errors import ArtefactError
-from trajpred.features import PLACE, Neighbours
+from trajpred.features import Neighbours
+from trajpred.place import PLACE
 from trajpred.runtime import ORT_ERRORS, PROVIDERS, CallError, Forecast, OnnxModel, ProviderOptions, start
 from trajpred.tracks import Columns, ColumnSpec
 from trajpred.types import Float, Float32, Int
@@ -255,6 +256,7 @@ def _noise(model: OnnxModel, size: int) -> dict[str, NDArray[Any]]:
         "speed": draw.uniform(0.0, 20.0, size),
         "select": np.arange(size),
         "near_mask": np.ones((size, max(info.neighbours, 1)), bool),
+        "place": draw.uniform(-1.0, 1.0, (size, len(PLACE))).astype(np.float32),
         WRITTEN: np.full((size, 1), SPARE),
     }
 

@@ -39,23 +39,6 @@ VELOCITY = slice(0, 2)
 RELATION = ("ahead_m", "left_m", "forward_mps", "left_mps", "heading_sin", "heading_cos", "inverse_gap")
 """Names of what an agent sees of a neighbour, in the agent's own frame."""
 
-PLACE_OCTAVES = 4
-PLACE = (
-    "known",  # 1 where the agent is in the place that the model knows: all others are known
-    "heading_sin",
-    "heading_cos",
-    "heading_2_sin",  # of twice the heading: there and back are the same street
-    "heading_2_cos",
-    # Waves over the place, the longest as long as it is wide, each half as long as the one before.
-    *(
-        f"{axis}_{2**octave}_{of}"
-        for octave in range(PLACE_OCTAVES)
-        for axis in "xy"
-        for of in ("sin", "cos")
-    ),
-)
-"""Names of what tells a model where in a place that it knows an agent is, and which way it faces."""
-
 TOW_M = 0.2
 """The heading is that of a trailer on a drawbar of this length: jitter at standstill does not turn it."""
 RESTS_M, RESTS_AFTER_S = 0.3, 1.0
@@ -295,27 +278,6 @@ def fold(
         motion = Motion(np.where(valid[:, t], after.rows, motion.rows))
         features[:, t] = np.where(valid[:, t, None], step, 0.0)
     return History(features, valid, motion)
-
-
-class Place(NamedTuple):
-    """A place that a model knows: the coordinate frame it lies in, its middle, and how far it reaches, m."""
-
-    frame_id: str
-    x_m: float
-    y_m: float
-    reach_m: float
-
-
-def whereabouts(xy: Float, heading: Float, place: Place) -> Float32:
-    """(M, len(PLACE)) of agents at xy (M, 2) m with heading (M,) rad in its frame; 0 for who is outside."""
-    ahead = (xy - (place.x_m, place.y_m)) / place.reach_m
-    octaves = np.pi * 2.0 ** np.arange(PLACE_OCTAVES)
-    phase = (octaves[:, None] * ahead[:, None]).reshape(len(xy), 2 * PLACE_OCTAVES)
-    phase = np.concatenate([heading[:, None], 2.0 * heading[:, None], phase], axis=1)
-    told = np.ones((len(xy), len(PLACE)), np.float32)
-    told[:, 1::2], told[:, 2::2] = np.sin(phase), np.cos(phase)
-    told[np.hypot(*ahead.T) > 1.0] = 0.0
-    return told
 
 
 class Neighbours(NamedTuple):

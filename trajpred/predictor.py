@@ -19,15 +19,7 @@ from trajpred.baselines import Kalman, constant_turn, constant_velocity, grown_s
 from trajpred.compiled import compiled
 from trajpred.config import NS_PER_S, PredictorConfig
 from trajpred.device import Resident
-from trajpred.features import (
-    MOTION,
-    SPEED_MAX_MPS,
-    Motion,
-    Observation,
-    advance,
-    neighbours,
-    whereabouts,
-)
+from trajpred.features import MOTION, SPEED_MAX_MPS, Motion, Observation, advance, neighbours
 from trajpred.runtime import CallError, Forecast, OnnxModel
 from trajpred.tracks import ColumnSpec, Tick, TrackStore
 from trajpred.types import Bool, Float, Float32, Ids, Int, Label, Prediction, Source, TrackFrame
@@ -237,7 +229,7 @@ class Predictor:
             state = {name: before[STATE + name] for name in self._state}
             group = frame.group[tracked]
             near = neighbours(motion, group, select, info.neighbours, info.neighbour_radius_m)
-            place = self._place(frame.frame_id, motion, select)
+            place = self._place(frame.frame_id, motion, label, select)
             try:
                 if self._resident is not None:
                     forecast, state = self._resident.run(
@@ -268,12 +260,12 @@ class Predictor:
             motion = whole
         return _Taken(source, motion, tracked, kalman, tracked[select], forecast)
 
-    def _place(self, frame_id: str, motion: Motion, select: Int) -> Float32 | None:
+    def _place(self, frame_id: str, motion: Motion, label: NDArray[np.uint8], select: Int) -> Float32 | None:
         """Where the selected are in the place that the model knows; None if this frame is not of it."""
         place = self.model.info.place if self.model is not None and self.config.place else None
         if place is None or place.frame_id != frame_id:
             return None
-        return whereabouts(motion.xy[select], motion.heading[select], place)
+        return place.whereabouts(motion.xy[select], motion.heading[select], label[select])
 
     def _forget(self, before: Mapping[str, NDArray[Any]], leapt: Bool) -> None:
         """What was remembered of these, but for their class."""

@@ -25,7 +25,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from trajpred.compiled import compiled
 from trajpred.config import DEFAULT_MODEL
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, PLACE, RELATION, Neighbours, Place
+from trajpred.features import FEATURES, RELATION, Neighbours
+from trajpred.place import PLACE, Place
 from trajpred.types import Float, Float32, Int, Label
 
 FORMAT = "trajpred-model-1"
@@ -66,7 +67,8 @@ class ModelInfo:
     min_observations: the shortest history it was trained on; neighbours and neighbour_radius_m: what
     it wants to see around an agent; state: name -> shape of one agent's recurrent state; mean and std:
     the normalisation of the features, applied inside the graph; trained_on, trained_by: data name and
-    settings; code_version: of trajpred at export; place: the one that it knows.
+    settings; code_version: of trajpred at export; place: the one that it knows; place_features: what it is
+    told of where an agent is there.
     """
 
     format: str
@@ -87,6 +89,7 @@ class ModelInfo:
     trained_on: str
     trained_by: Mapping[str, Any]
     place: Place | None = None
+    place_features: tuple[str, ...] = PLACE
 
     def to_json(self) -> str:
         """The metadata entry's text."""
@@ -103,7 +106,7 @@ class ModelInfo:
         found = values.get("format") if isinstance(values, dict) else None
         if found != FORMAT:
             raise ArtefactError(f"{path}: format {found!r}, this version reads {FORMAT!r}: export it again")
-        values.setdefault("place", None)  # models made before there were places know none
+        values = {"place": None, "place_features": list(PLACE), **values}  # older ones know no place
         if set(values) != names:
             other = ", ".join(sorted(set(values) ^ names))
             raise ArtefactError(
@@ -135,7 +138,7 @@ class ModelInfo:
             and set(self.trained_classes) <= set(self.classes),
             "there is no state": bool(self.state),
             "mean and std do not fit the features": len(self.mean) == len(self.std) == len(self.features),
-            "a place has a frame and reaches somewhere": self.place is None
+            "a place has no frame, or reaches nowhere": self.place is None
             or (bool(self.place.frame_id) and self.place.reach_m > 0),
         }
         for fault, holds in rules.items():
@@ -187,9 +190,11 @@ def _shapes(value: Any) -> dict[str, tuple[int, ...]]:
 def _place(value: Any) -> Place | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != len(Place._fields):
+    about = _mapping(value)
+    if set(about) != {f.name for f in fields(Place)} or not isinstance(about["seen"], list):
         raise TypeError(f"a place was expected, not {value!r:.60}")
-    return Place(_text(value[0]), *(_number(number) for number in value[1:]))
+    x_m, y_m, reach_m = (_number(about[name]) for name in ("x_m", "y_m", "reach_m"))
+    return Place(_text(about["frame_id"]), x_m, y_m, reach_m, tuple(map(_count, about["seen"])))
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
@@ -211,8 +216,14 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "trained_on": _text,
     "trained_by": _mapping,
     "place": _place,
+    "place_features": _texts,
 }
-_OURS = {"features": FEATURES, "relation": RELATION, "classes": tuple(label.name for label in Label)}
+_OURS = {
+    "features": FEATURES,
+    "relation": RELATION,
+    "place_features": PLACE,
+    "classes": tuple(label.name for label in Label),
+}
 
 
 def _field(tag: int, payload: bytes) -> bytes:
@@ -379,7 +390,7 @@ class OnnxModel:
         """Encode steps (N, T, F) with mask (N, T) from `state`, decode the rows in select (M,).
 
         label (N,); speed (N,) m/s filtered; near: neighbours of the selected rows; place (M, P): where they
-        are in the place that the model knows (features.whereabouts), None: nobody is there. Returns the
+        are in the place that the model knows (place.Place), None: nobody is there. Returns the
         forecast and the new state of all N. Raises CallError.
         """
         feeds = {

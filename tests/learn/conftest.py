@@ -14,6 +14,7 @@ from trajpred.learn.data import fit_grid, fit_place
 from trajpred.learn.export import describe, to_onnx
 from trajpred.learn.model import TrajectoryModel
 from trajpred.learn.train import Run
+from trajpred.place import CELL_M, SECTORS
 from trajpred.runtime import seal
 from trajpred.types import Label, Scene, ids_from_int
 from trajpred.windows import Windows, cut
@@ -47,19 +48,31 @@ def small_model(windows: Windows, encoder: str, attention: int = 0, **settings) 
     torch.manual_seed(0)
     settings = {"neighbours": NeighbourConfig(count=3, radius_m=8.0), "window": 5, **settings}
     config = ModelConfig(encoder=encoder, attention=attention, hidden=32, modes=4, **settings)
-    grid = fit_grid(windows, config, seed=0)
-    if config.place:
-        grid = grid._replace(place=fit_place(windows, config.place))
-    model = TrajectoryModel(config, grid)
+    model = TrajectoryModel(config, fit_grid(windows, config, seed=0))
     with torch.no_grad():
         model.residual.weight.normal_(std=0.1)
     return model.eval()
 
 
+def run_of(windows: Windows, place: str = "") -> Run:
+    """What a run's folder would say that learned the place of the windows, all of it, or none."""
+    learned = None
+    if place:
+        axis, turns = np.arange(-30.0, 30.0, CELL_M), np.arange(SECTORS) * 2 * np.pi / SECTORS
+        grid = np.meshgrid(axis, axis, turns, [label.value for label in Label], indexing="ij")
+        x, y, heading, label = (part.ravel() for part in grid)
+        learned = fit_place(windows, place)
+        middle = np.array([learned.x_m, learned.y_m]) + CELL_M / 2
+        learned = learned.seeing(middle + np.stack([x, y], axis=1), heading, label.astype(np.uint8))
+    classes, training = [label.name for label in Label], {"history_dropout": 0.5}
+    about = asdict(learned) if learned else None
+    return Run("crowd", asdict(Protocol()), {}, training, classes, "0", place=about)
+
+
 def random_artefact(path: Path, **settings) -> Path:
     """A small artefact of random weights that knows every class: 12 steps of 0.4 s, 4 paths."""
-    model = small_model(cut((crowd(),), Protocol()), "lstm", **settings)
-    classes = [label.name for label in Label]
-    run = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, classes, "0")
+    windows = cut((crowd(),), Protocol())
+    model = small_model(windows, "lstm", **settings)
+    run = run_of(windows, settings.get("place", ""))
     path.write_bytes(seal(to_onnx(model, describe(model, run))))
     return path

@@ -10,7 +10,7 @@ import torch
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.errors import InputError
-from trajpred.features import PLACE, Place, to_map
+from trajpred.features import to_map
 from trajpred.learn.data import (
     Batches,
     augment,
@@ -21,6 +21,7 @@ from trajpred.learn.data import (
     make_batch,
     some_moments,
 )
+from trajpred.place import PLACE
 
 NEAR = NeighbourConfig(count=3, radius_m=8.0)
 PLAIN = TrainingConfig(flip=False, scale_range=0.0, history_dropout=0.0, batch_agents=32)
@@ -71,28 +72,27 @@ def test_scaling_scales_displacements_of_a_moment_alike(windows):
 
 
 def test_where_in_its_place_an_agent_is_stays_what_it_is_however_a_moment_is_turned_and_scaled(windows):
-    place = Place("map", *fit_place(windows, "map").tolist())
-    assert place.reach_m > 5.0
+    place = fit_place(windows, "map")
     told = make_batch(windows, NEAR, place).inputs
     assert (told.place[:, 0] == 1.0).all()
-    inner = told.mask.sum(1)[told.select] > 1  # of whom is seen once, the heading is not known
-    place = place._replace(reach_m=place.reach_m * 1.01)  # nobody is just at the border
-    told = make_batch(windows, NEAR, place).inputs.place
+    several = told.mask.sum(1)[told.select] > 1  # of whom is seen once, the heading is not known
     heading = [PLACE.index(name) for name in PLACE if name.startswith("heading")]
     for how, but in ((PLAIN, []), (replace(PLAIN, scale_range=0.5), heading)):  # which drags behind in metres
         changed, moved = augment(windows, how, np.random.default_rng(0))
         for near in (NEAR, NeighbourConfig(count=0)):
             after = make_batch(changed, near, place, moved).inputs.place
             same = np.setdiff1d(np.arange(len(PLACE)), but)
-            torch.testing.assert_close(after[inner][:, same], told[inner][:, same], atol=1e-3, rtol=0)
+            torch.testing.assert_close(
+                after[several][:, same], told.place[several][:, same], atol=1e-3, rtol=0
+            )
 
 
 def test_a_place_is_told_of_its_own_frame_alone_and_of_nobody_who_was_mirrored(windows):
-    place = Place("map", *fit_place(windows, "map").tolist())
+    place = fit_place(windows, "map")
     assert not make_batch(windows, NEAR).inputs.place.any()
-    assert not make_batch(windows, NEAR, place._replace(frame_id="elsewhere")).inputs.place.any()
-    far = place._replace(x_m=place.x_m + 3 * place.reach_m)
-    assert not make_batch(windows, NEAR, far).inputs.place.any()
+    assert not make_batch(windows, NEAR, replace(place, frame_id="elsewhere")).inputs.place.any()
+    far = replace(windows, xy=windows.xy + 3 * place.reach_m)
+    assert not make_batch(far, NEAR, place).inputs.place.any()
     changed, moved = augment(windows, replace(PLAIN, flip=True), np.random.default_rng(0))
     told = make_batch(changed, NEAR, place, moved).inputs
     mirrored = torch.from_numpy(moved.mirrored)[told.select]
@@ -101,6 +101,17 @@ def test_a_place_is_told_of_its_own_frame_alone_and_of_nobody_who_was_mirrored(w
     assert (told.place[~mirrored, 0] == 1.0).all()
     with pytest.raises(InputError, match=r"model.place 'town': nobody .* there are: map"):
         fit_place(windows, "town")
+
+
+def test_what_is_known_of_a_place_is_kept_but_not_of_another_site_of_the_same_name(windows):
+    place = fit_place(windows, "map")
+    aside = replace(windows, xy=windows.xy + np.array([6.0, 0.0]))
+    more = fit_place(aside, "map", place)
+    assert replace(more, seen=()) == replace(place, seen=())  # what the weights know stays where it is
+    assert set(more.seen) > set(place.seen)
+    assert fit_place(aside, "map", replace(place, frame_id="town")) == fit_place(aside, "map")
+    away = replace(windows, xy=windows.xy + 1000.0)
+    assert fit_place(away, "map", place) == fit_place(away, "map")
 
 
 def test_neighbours_are_hidden_from_the_share_of_agents_that_is_asked_for(windows):

@@ -11,20 +11,19 @@ import pytest
 import torch
 
 import trajpred
-from tests.learn.conftest import ENCODERS, crowd, small_model
+from tests.learn.conftest import ENCODERS, crowd, random_artefact, run_of, small_model
 from trajpred.config import PredictorConfig, Protocol
 from trajpred.evaluate import make_predictor, score_windows
 from trajpred.features import to_map
 from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import fold_windows, make_batch
 from trajpred.learn.export import TOLERANCE_M, check_parity, describe, export, to_onnx
-from trajpred.learn.train import Run
+from trajpred.place import Place
 from trajpred.predictor import MOVES_M, RESTING_MOVES_M, RESTING_STANDS_M, STANDS_M, Predictor
 from trajpred.runtime import OnnxModel, seal
 from trajpred.types import Label, Source, TrackFrame
 from trajpred.windows import Windows, cut
 
-RUN = Run("crowd", asdict(Protocol()), {}, {"history_dropout": 0.5}, [label.name for label in Label], "0")
 VARIANTS = [*((name, 0, "") for name in ENCODERS), ("lstm", 4, ""), ("lstm", 0, "map")]
 
 
@@ -34,13 +33,13 @@ def pair(request, windows, tmp_path_factory):
     encoder, attention, place = request.param
     model = small_model(windows, encoder, attention, place=place)
     path = tmp_path_factory.mktemp("artefact") / "m.onnx"
-    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    path.write_bytes(seal(to_onnx(model, describe(model, run_of(windows, place)))))
     return model, path
 
 
-def whole_window(model, windows: Windows) -> np.ndarray:
+def whole_window(model, windows: Windows, place: Place | None) -> np.ndarray:
     """(M, K, S, 2) m in the map frame, by torch from the whole history at once."""
-    batch = make_batch(windows, model.config.neighbours, model.known_place)
+    batch = make_batch(windows, model.config.neighbours, place)
     with torch.no_grad():
         futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
     motion = fold_windows(windows).motion
@@ -90,7 +89,9 @@ def test_onnx_equals_torch(pair):
 
 def test_streaming_equals_whole_window(pair, windows):
     model, path = pair
-    np.testing.assert_allclose(streamed(path, windows), whole_window(model, windows), atol=1e-4)
+    np.testing.assert_allclose(
+        streamed(path, windows), whole_window(model, windows, OnnxModel.load(path).info.place), atol=1e-4
+    )
 
 
 @pytest.mark.real_data
@@ -101,7 +102,9 @@ def test_streaming_equals_whole_window_on_real_tracks(pair, data_root):
     windows = cut(source.scenes, source.protocol)
     windows = windows.take(windows.group < 60)
     model, path = pair
-    np.testing.assert_allclose(streamed(path, windows), whole_window(model, windows), atol=1e-4)
+    np.testing.assert_allclose(
+        streamed(path, windows), whole_window(model, windows, OnnxModel.load(path).info.place), atol=1e-4
+    )
 
 
 def test_observing_then_stepping_equals_stepping(pair, windows):
@@ -127,20 +130,18 @@ def test_metadata_describes_the_model(pair):
     assert info.offset_s == pytest.approx([0.4 * (i + 1) for i in range(12)])
     assert dict(info.state) == {k: tuple(v) for k, v in model.state_shapes.items()}
     assert info.min_observations == 1
-    assert info.place == model.known_place
+    assert bool(info.place) == bool(model.config.place)
     assert json.loads(info.to_json())["trained_on"] == "crowd"
 
 
 def test_a_place_is_told_in_its_own_frame_alone_and_not_where_it_is_switched_off(windows, tmp_path):
-    model = small_model(windows, "lstm", place="map")
-    path = tmp_path / "m.onnx"
-    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    path = random_artefact(tmp_path / "m.onnx", place="map")
 
     def answer(scene, **config):
         predictor = make_predictor(str(path), PredictorConfig(**config))
         return [predictor.step(frame).paths for frame in scene.frames()][-1]
 
-    here = crowd(agents=6, steps=12)
+    here = crowd()
     elsewhere = replace(here, frame_id="elsewhere")
     hidden = answer(elsewhere)
     assert np.abs(answer(here) - hidden).max() > 0.05
@@ -161,7 +162,7 @@ def test_calibration_changes_probabilities_and_spreads_and_no_path(windows, tmp_
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     torch.save({"state_dict": weights}, tmp_path / "best.ckpt")
     numbers = Calibration(2.0, 1.5, *[0.0] * 4)
-    replace(RUN, model=asdict(model.config), calibration=asdict(numbers)).write(tmp_path)
+    replace(run_of(windows), model=asdict(model.config), calibration=asdict(numbers)).write(tmp_path)
     answers = {}
     for calibrated in (True, False):
         info = export(tmp_path, tmp_path / "m.onnx", calibrated=calibrated)
@@ -189,7 +190,7 @@ def test_an_artefact_says_nothing_of_the_machine_that_made_it(pair):
 def test_a_disagreement_fails_the_export(windows, tmp_path):
     model = small_model(windows, "lstm")
     path = tmp_path / "m.onnx"
-    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    path.write_bytes(seal(to_onnx(model, describe(model, run_of(windows)))))
     with torch.no_grad():
         model.residual.bias += 0.01
     with pytest.raises(Exception, match="ONNX and torch differ"):
@@ -202,7 +203,7 @@ def test_a_model_that_says_nan_is_answered_by_the_baseline(windows, tmp_path):
     with torch.no_grad():
         model.residual.bias.fill_(float("nan"))
     path = tmp_path / "m.onnx"
-    path.write_bytes(seal(to_onnx(model, describe(model, RUN))))
+    path.write_bytes(seal(to_onnx(model, describe(model, run_of(windows)))))
     predictor = Predictor(OnnxModel.load(path))
     for frame in crowd(agents=4, steps=5).frames():
         prediction = predictor.step(frame)
@@ -215,7 +216,7 @@ def test_a_class_that_was_not_trained_is_answered_by_the_baseline(windows, tmp_p
     """An embedding that was never trained is noise: a car gets no pedestrian's paths."""
     model = small_model(windows, "lstm")
     path = tmp_path / "m.onnx"
-    path.write_bytes(seal(to_onnx(model, describe(model, replace(RUN, classes=["PEDESTRIAN"])))))
+    path.write_bytes(seal(to_onnx(model, describe(model, replace(run_of(windows), classes=["PEDESTRIAN"])))))
     predictor = Predictor(OnnxModel.load(path))
     for frame in crowd(agents=4, steps=5).frames():
         prediction = predictor.step(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from tests.learn.conftest import crowd
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
-from trajpred.features import VELOCITY, Place
+from trajpred.features import VELOCITY
 from trajpred.learn.ablate import ablate
 from trajpred.learn.calibrate import Calibration
 from trajpred.learn.data import Batches, fit_grid, make_batch
@@ -23,6 +24,7 @@ from trajpred.learn.losses import losses
 from trajpred.learn.model import TrajectoryModel
 from trajpred.learn.train import Run, Training, fit, load_model
 from trajpred.metrics import summarise
+from trajpred.place import PLACE
 from trajpred.windows import cut
 
 MODEL = ModelConfig(hidden=16, modes=3, neighbours=NeighbourConfig(count=2, radius_m=8.0))
@@ -243,31 +245,63 @@ def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
 def test_a_run_learns_a_place_that_the_one_it_starts_from_does_not_know(tmp_path):
     still = replace(TRAINING, epochs=1, learning_rate=1e-9, anneal_from=0.0, ema_decay=0.0)
 
-    def run(name, place, start=None, training=still):
+    def run(name, place, start=None, training=still, data=windows):
         model = replace(MODEL, place=place)
+        start = start and tmp_path / start
         return fit(
-            "crowd", windows(), windows(1), model, training, tmp_path / name, start_from=start, progress=False
+            "crowd", data(), data(1), model, training, tmp_path / name, start_from=start, progress=False
         )
 
-    def answers(name, where="map"):
-        model, _ = load_model(tmp_path / name, calibrated=False)
-        there = Place(where, 0.0, 0.0, 100.0) if where else None
-        (batch,) = Batches(windows(1), MODEL.neighbours, None, there)
+    def answers(name, told=True):
+        model, about = load_model(tmp_path / name, calibrated=False)
+        (batch,) = Batches(windows(1), MODEL.neighbours, None, about.known_place if told else None)
         with torch.no_grad():
             return model(batch.inputs, model.new_state(len(batch.inputs.steps)))[0].paths
 
+    def close(ours, theirs):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+
     first = run("first", "", training=replace(TRAINING, epochs=5))
-    there = run("there", "map", tmp_path / "first")
+    assert first.known_place is None
+    there = run("there", "map", "first")
     assert there.score == pytest.approx(first.score, rel=1e-3)
-    torch.testing.assert_close(answers("there"), answers("first"), atol=1e-3, rtol=0)
-    run("learned", "map", tmp_path / "there", replace(TRAINING, epochs=5))
-    assert (answers("learned") - answers("learned", "")).abs().max() > 0.01
-    # The place is forgotten again, nothing else is.
-    run("nowhere", "", tmp_path / "learned")
-    torch.testing.assert_close(answers("nowhere"), answers("learned", ""), atol=1e-3, rtol=0)
-    assert load_model(tmp_path / "learned")[0].known_place.reach_m > 1.0
-    with pytest.raises(InputError, match="there are: map"):
-        run("more", "town", tmp_path / "first")
+    close(answers("there"), answers("first"))
+    assert run("there", "map", "first") == there
+    learned = run("learned", "map", "there", replace(TRAINING, epochs=5))
+    assert learned.known_place == there.known_place == Run.read(tmp_path / "there").known_place
+    assert (answers("learned") - answers("learned", told=False)).abs().max() > 0.01
+    # The place is forgotten again, nothing else is; so it is for another site whose frame has the same name.
+    run("nowhere", "", "learned")
+    close(answers("nowhere"), answers("learned", told=False))
+
+    def away(seed=0):
+        return replace(windows(seed), xy=windows(seed).xy + 1000.0)
+
+    other = run("other", "map", "learned", data=away)
+    assert other.known_place.x_m == pytest.approx(there.known_place.x_m + 1000.0)
+    assert not load_model(tmp_path / "other")[0].trunk[0].weight[:, -len(PLACE) :].abs().gt(1e-6).any()
+
+
+def test_settings_that_no_place_can_be_learned_with_are_refused_before_anything_is_written(tmp_path):
+    def refused(match, place="map", **changes):
+        model, training = replace(MODEL, place=place), replace(TRAINING, **changes)
+        with pytest.raises(InputError, match=match):
+            fit("crowd", windows(), windows(1), model, training, tmp_path / "run", progress=False)
+        assert not (tmp_path / "run").exists()
+
+    refused("there are: map", place="town")
+    refused("takes training.flip", flip=False)
+    refused("no training.bend_per_m", bend_per_m=0.1)
+
+
+def test_a_run_of_before_there_were_places_is_still_one(tmp_path):
+    done = fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path / "run", progress=False)
+    told = json.loads((tmp_path / "run" / "run.json").read_text())
+    del told["place"], told["model"]["place"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(told))
+    again = fit("crowd", windows(), windows(1), MODEL, TRAINING, tmp_path / "run", progress=False)
+    assert (again.score, again.calibration) == (done.score, done.calibration)
+    assert load_model(tmp_path / "run")[1].known_place is None
 
 
 def test_states_are_carried_from_one_batch_to_the_next_without_a_first_observation(tmp_path):

@@ -126,11 +126,11 @@ def gradient_by_step(run_folder: Path, windows: Windows) -> dict[str, list[float
     steps_back (T,), 0 is the last step; norm (T,): mean over agents of the norm of the loss's gradient with
     respect to that step's features, each in units of its own spread over the data (m).
     """
-    model, _ = load_model(run_folder)
+    model, run = load_model(run_folder)
     past = windows.protocol.observe
     full = windows.target & windows.valid[:, :past].all(axis=1)
     probed = replace(windows, target=full).take(np.arange(min(len(windows), PROBED_AGENTS)))
-    batch = make_batch(probed, model.config.neighbours, model.known_place)
+    batch = make_batch(probed, model.config.neighbours, run.known_place)
     steps = batch.inputs.steps.clone().requires_grad_(True)
     futures, _ = model(batch.inputs._replace(steps=steps), model.new_state(len(steps)))
     distances(futures, batch.truth).mean(-1).amin(dim=1).sum().backward()

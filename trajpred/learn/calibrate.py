@@ -21,6 +21,7 @@ from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.learn.data import Batches
 from trajpred.learn.losses import losses
 from trajpred.learn.model import LOG_SPREAD_BOUNDS, Futures, TrajectoryModel
+from trajpred.place import Place
 from trajpred.windows import Windows
 
 REACH = 10.0
@@ -55,19 +56,21 @@ class Answers(NamedTuple):
     log_spread: Tensor
 
 
-def calibrate(model: TrajectoryModel, windows: Windows, endpoint_weight: float) -> Calibration:
-    """Both numbers for a model, which stays as it is, on all of the windows."""
-    return solve(answers(model, windows), endpoint_weight)
+def calibrate(
+    model: TrajectoryModel, windows: Windows, endpoint_weight: float, place: Place | None = None
+) -> Calibration:
+    """Both numbers for a model, which stays as it is, on all of the windows; place: the one that it knows."""
+    return solve(answers(model, windows, place), endpoint_weight)
 
 
 @torch.no_grad()
-def answers(model: TrajectoryModel, windows: Windows) -> list[Answers]:
+def answers(model: TrajectoryModel, windows: Windows, place: Place | None = None) -> list[Answers]:
     """The model's answers for the targets of all windows, batch by batch."""
     raw: list[Tensor] = []
     hook = model.log_spread.register_forward_hook(lambda _layer, _given, out: raw.append(out))
     found = []
     try:
-        for batch in Batches(windows, model.config.neighbours, None, model.known_place):
+        for batch in Batches(windows, model.config.neighbours, None, place):
             futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
             log_spread = raw.pop().unflatten(-1, (-1, 2)) @ model.growth
             found.append(Answers(futures, batch.truth, log_spread))

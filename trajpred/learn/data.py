@@ -14,18 +14,9 @@ from torch.utils.data import IterableDataset
 
 from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.errors import InputError
-from trajpred.features import (
-    FEATURES,
-    PLACE,
-    History,
-    Place,
-    fold,
-    neighbours,
-    to_agent,
-    to_map,
-    whereabouts,
-)
+from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
 from trajpred.learn.model import COASTING, Grid, Inputs, coast
+from trajpred.place import PLACE, Place
 from trajpred.types import Bool, Float, Float32, Int
 from trajpred.windows import Windows
 
@@ -97,14 +88,21 @@ def _whereabouts(
     """(M, P); zeros where nobody is in the place, or mirrored: people do not go on the wrong side there."""
     if place is None:
         return np.zeros((len(select), len(PLACE)), np.float32)
-    here = np.array(windows.frame_ids) == place.frame_id
-    known = here[windows.scene[select]]
+    known = _in_frame(windows, place.frame_id)[select]
     xy, heading = history.motion.xy[select], history.motion.heading[select]
-    if moved is not None:
+    if moved is None:
+        told = place.whereabouts(xy, heading, windows.label[select])
+    else:  # who is trained on was seen by training
         known &= ~moved.mirrored[select]
-        heading = heading - moved.turn[select]
         xy = to_agent(xy, moved.turn[select]) / moved.scale[select, None]
-    return np.where(known[:, None], whereabouts(xy, heading, place), np.float32(0.0))
+        told = place.waves(xy, heading - moved.turn[select])
+    return np.where(known[:, None], told, np.float32(0.0))
+
+
+def _in_frame(windows: Windows, frame_id: str) -> Bool:
+    """(A,) whose scene is in this coordinate frame."""
+    here: Bool = (np.array(windows.frame_ids) == frame_id)[windows.scene]
+    return here
 
 
 def _truth(windows: Windows, history: History, select: Int) -> Float:
@@ -158,23 +156,26 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
         basis=torch.from_numpy(basis.reshape(rank, -1, 2).astype(np.float32)),
         anchors=torch.from_numpy(anchors.astype(np.float32)),
         centre=torch.from_numpy(np.median(numbers, axis=0).astype(np.float32)),
-        place=torch.zeros(3, dtype=torch.float64),
     )
 
 
-def fit_place(windows: Windows, frame_id: str) -> Tensor:
-    """(3,) m float64: the middle of where the targets of a coordinate frame are, and their reach from it.
+def fit_place(windows: Windows, frame_id: str, known: Place | None = None) -> Place:
+    """The place that the targets of a coordinate frame are in; what is known of it already is kept.
 
+    What is known of another site whose frame has the same name is not: there the middle is out of its reach.
     Raises InputError where there is nobody.
     """
-    here = np.array(windows.frame_ids) == frame_id
-    rows = windows.target & here[windows.scene]
-    if not rows.any():
-        there = ", ".join(sorted(set(windows.frame_ids) - {""}))
-        raise InputError(f"model.place {frame_id!r}: nobody is trained on in that frame; there are: {there}")
-    now = windows.xy[rows, windows.protocol.observe - 1]
-    middle = (now.min(axis=0) + now.max(axis=0)) / 2.0
-    return torch.tensor([*middle, np.hypot(*(now - middle).T).max()], dtype=torch.float64)
+    there = windows.take(windows.target & _in_frame(windows, frame_id))
+    if not len(there):
+        names = ", ".join(sorted(set(windows.frame_ids) - {""}))
+        raise InputError(f"model.place {frame_id!r}: nobody is trained on in that frame; there are: {names}")
+    motion = fold_windows(there).motion
+    poses = motion.xy, motion.heading, there.label
+    place = Place.of(frame_id, *poses)
+    if known is None or known.frame_id != frame_id:
+        return place
+    apart = np.hypot(known.x_m - place.x_m, known.y_m - place.y_m)
+    return known.seeing(*poses) if apart <= known.reach_m else place
 
 
 def _normalisation(history: History) -> tuple[Float32, Float32]:

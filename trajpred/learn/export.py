@@ -17,9 +17,10 @@ from torch.export import Dim
 from trajpred import __version__
 from trajpred.config import Protocol
 from trajpred.errors import ArtefactError
-from trajpred.features import FEATURES, PLACE, RELATION, Neighbours
+from trajpred.features import FEATURES, RELATION, Neighbours
 from trajpred.learn.model import Inputs, State, TrajectoryModel
 from trajpred.learn.train import Run, load_model
+from trajpred.place import PLACE
 from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
 from trajpred.types import Label
 
@@ -78,7 +79,7 @@ def describe(model: TrajectoryModel, run: Run) -> ModelInfo:
         min_observations=1 if shortened else 2,
         neighbours=config.neighbours.count,
         neighbour_radius_m=config.neighbours.radius_m,
-        place=model.known_place,
+        place=run.known_place,
         state=model.state_shapes,
         mean=tuple(model.mean.tolist()),
         std=tuple(model.std.tolist()),

@@ -20,7 +20,8 @@ from torch._higher_order_ops.scan import scan
 
 from trajpred.calibration import SPREAD_FLOOR_M
 from trajpred.config import ModelConfig
-from trajpred.features import FEATURES, PLACE, RELATION, VELOCITY, Place
+from trajpred.features import FEATURES, RELATION, VELOCITY
+from trajpred.place import PLACE
 from trajpred.types import Label
 
 State = tuple[Tensor, ...]
@@ -292,7 +293,7 @@ class Inputs(NamedTuple):
 
     steps (N, T, F) step features with mask (N, T); label (N,) class; speed (N,) m/s; select (M,) rows to
     decode; their neighbours: near_rows (M, J) into the N, near_mask (M, J), near_relation (M, J, R);
-    place (M, P): where they are in the place that the model knows, see features.whereabouts.
+    place (M, P): where they are in the place that the model knows, see place.Place.
     """
 
     steps: Tensor
@@ -324,8 +325,7 @@ class Grid(NamedTuple):
 
     mean, std (F,) of the features; offset_s (S,) of the futures' steps; basis (B, S, 2) s: orthonormal
     futures of an agent of unit speed, less what coasting explains of them; anchors (K, B): K typical ones in
-    that basis; centre (B,): their median; place (3,): x and y of the middle of the place that is to be known
-    and its reach, m, double precision, since a map's coordinates can be large.
+    that basis; centre (B,): their median.
     """
 
     mean: Tensor
@@ -334,7 +334,6 @@ class Grid(NamedTuple):
     basis: Tensor
     anchors: Tensor
     centre: Tensor
-    place: Tensor
 
 
 COASTING = 0.95
@@ -365,7 +364,6 @@ class TrajectoryModel(nn.Module):
     basis: Tensor
     anchors: Tensor
     centre: Tensor
-    place: Tensor
     growth: Tensor
 
     def __init__(self, config: ModelConfig, grid: Grid) -> None:
@@ -403,11 +401,6 @@ class TrajectoryModel(nn.Module):
             nn.init.zeros_(last.bias)
         for trust in (self.trust, self.trust_single):
             nn.init.constant_(trust.bias, math.log(COASTING / (1.0 - COASTING)))
-
-    @property
-    def known_place(self) -> Place | None:
-        """The one whose ways it has learned."""
-        return Place(self.config.place, *self.place.tolist()) if self.config.place else None
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:

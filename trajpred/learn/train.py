@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader
 from trajpred import __version__
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError, MissingExtraError
-from trajpred.features import PLACE
 from trajpred.learn.calibrate import Calibration, calibrate, fold
 from trajpred.learn.data import Batch, Batches, augment, fit_grid, fit_place, some_moments
 from trajpred.learn.losses import distance, distances, losses
 from trajpred.learn.model import Futures, Grid, Inputs, State, TrajectoryModel, coast
 from trajpred.memory import keep_freed_memory
+from trajpred.place import PLACE, Place
 from trajpred.types import Label
 from trajpred.windows import Windows
 
@@ -45,7 +45,8 @@ class Run:
     """What run.json says: the data, its classes, how it was cut, all settings; at the end seconds and score.
 
     protocol, model, training and calibration are those dataclasses as JSON has them; calibration is None
-    until the training is over. start: what run.json says of the run whose weights it started from.
+    until the training is over. start: what run.json says of the run whose weights it started from. place: the
+    Place that the model learns, as JSON has it.
     """
 
     data: str
@@ -55,9 +56,15 @@ class Run:
     classes: list[str]
     code_version: str
     start: dict[str, Any] | None = None
+    place: dict[str, Any] | None = None
     seconds: float | None = None
     score: float | None = None
     calibration: dict[str, float] | None = None
+
+    @property
+    def known_place(self) -> Place | None:
+        """The one whose ways the model learns."""
+        return Place(**self.place | {"seen": tuple(self.place["seen"])}) if self.place else None
 
     @classmethod
     def read(cls, out: Path) -> Run:
@@ -82,7 +89,7 @@ class Run:
         def what(run: Run) -> tuple[object, ...]:
             training = {k: v for k, v in run.training.items() if k not in ("threads", "log")}
             start = what(Run(**run.start)) if run.start else None
-            return run.data, run.protocol, run.model, training, start
+            return run.data, run.protocol, {"place": "", **run.model}, training, start
 
         return what(self) == what(other)
 
@@ -90,13 +97,20 @@ class Run:
 class Training(LightningModule):
     """One training run of a TrajectoryModel on windows."""
 
-    def __init__(self, model: TrajectoryModel, train: Windows, val: Windows, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        model: TrajectoryModel,
+        train: Windows,
+        val: Windows,
+        config: TrainingConfig,
+        place: Place | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         near = model.config.neighbours
-        self._train = Batches(train, near, config, model.known_place)
-        self._val = Batches(val, near, None, model.known_place)
+        self._train = Batches(train, near, config, place)
+        self._val = Batches(val, near, None, place)
         self.epochs = max(config.epochs, math.ceil(config.min_steps / len(self._train)))
         self.total_steps = len(self._train) * self.epochs
         self._seconds_before, self._begun = 0.0, time.monotonic()
@@ -224,8 +238,18 @@ def fit(
     classes = [Label(label).name for label in np.unique(train.label[train.target]).tolist()]
     parts = (train.protocol, model_config, config)
     protocol, model_settings, training_settings = (json.loads(json.dumps(asdict(part))) for part in parts)
-    start = asdict(_to_start_from(start_from, model_settings, train.protocol)) if start_from else None
-    run = Run(name, protocol, model_settings, training_settings, classes, __version__, start)
+    begun = _to_start_from(start_from, model_settings, train.protocol) if start_from else None
+    place = _to_learn(train, model_config, config, begun)
+    run = Run(
+        name,
+        protocol,
+        model_settings,
+        training_settings,
+        classes,
+        __version__,
+        start=asdict(begun) if begun else None,
+        place=json.loads(json.dumps(asdict(place))) if place else None,
+    )
     out.mkdir(parents=True, exist_ok=True)
     if (out / RUN_FILE).exists():
         earlier = Run.read(out)
@@ -239,14 +263,14 @@ def fit(
     _prepare(config)
     if run.seconds is None:
         if start_from:
-            model = _learned(start_from, train, model_config)
+            model = _learned(start_from, model_config, place)
         else:
             model = _new_model(train, model_config, config)
-        seconds, score = _train(model, train, val, config, out, progress)
+        seconds, score = _train(Training(model.train(), train, val, config, place), out, progress)
         run = replace(run, seconds=seconds, score=score)
         run.write(out)
     model, _ = load_model(out, calibrated=False)
-    run = replace(run, calibration=asdict(calibrate(model, val, config.endpoint_weight)))
+    run = replace(run, calibration=asdict(calibrate(model, val, config.endpoint_weight, place)))
     run.write(out)
     return run
 
@@ -274,24 +298,30 @@ def _new_model(train: Windows, model: ModelConfig, config: TrainingConfig) -> Tr
     """Random weights; normalisation, futures and anchors from the training data."""
     rng = np.random.default_rng(config.seed)
     seen, _ = augment(some_moments(train, GRID_ROWS, rng), config, rng)
-    grid = fit_grid(seen, model, config.seed)
-    if model.place:
-        grid = grid._replace(place=fit_place(train, model.place))
-    return TrajectoryModel(model, grid)
+    return TrajectoryModel(model, fit_grid(seen, model, config.seed))
 
 
-def _learned(start_from: Path, train: Windows, config: ModelConfig) -> TrajectoryModel:
+def _to_learn(train: Windows, model: ModelConfig, config: TrainingConfig, begun: Run | None) -> Place | None:
+    """The place of the settings, as far as the run that it starts from knows it, and train does."""
+    if not model.place:
+        return None
+    if not config.flip or config.bend_per_m:
+        raise InputError(
+            f"model.place {model.place!r} takes training.flip, since the place is hidden where a moment is "
+            "mirrored, and no training.bend_per_m: where it is bent, nobody went like that"
+        )
+    return fit_place(train, model.place, begun.known_place if begun else None)
+
+
+def _learned(start_from: Path, config: ModelConfig, place: Place | None) -> TrajectoryModel:
     """The weights of the finished run, and of a place that is new to it none yet."""
-    model, _ = load_model(start_from, calibrated=False)
-    old = model.config
-    if config.place == old.place:
+    model, run = load_model(start_from, calibrated=False)
+    old, weights = run.known_place, model.state_dict()
+    if place and old and replace(old, seen=()) == replace(place, seen=()):
         return model
-    weights = model.state_dict()
-    if config.place:
-        weights["place"] = fit_place(train, config.place)
     for name in ("trunk.0.weight", "aside.0.weight"):  # they see the place last of all
-        known = weights[name][:, : weights[name].shape[1] - len(PLACE) * bool(old.place)]
-        weights[name] = torch.nn.functional.pad(known, (0, len(PLACE) * bool(config.place)))
+        known = weights[name][:, : weights[name].shape[1] - len(PLACE) * bool(old)]
+        weights[name] = torch.nn.functional.pad(known, (0, len(PLACE) * bool(place)))
     return _of(weights, config)
 
 
@@ -301,17 +331,15 @@ def _of(weights: dict[str, Tensor], config: ModelConfig) -> TrajectoryModel:
     return model
 
 
-def _train(
-    model: TrajectoryModel, train: Windows, val: Windows, config: TrainingConfig, out: Path, progress: bool
-) -> tuple[float, float]:
+def _train(training: Training, out: Path, progress: bool) -> tuple[float, float]:
     """From the last checkpoint, if there is one, to the end; returns the seconds and the best score in m."""
+    config = training.config
     best = ModelCheckpoint(dirpath=out, filename="best", monitor="val/score", enable_version_counter=False)
     # Of its own: save_last would keep the last one that was saved for being the best.
     every = ModelCheckpoint(dirpath=out, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, every, EMAWeightAveraging(decay=config.ema_decay)]
     if progress:
         callbacks.append(RichProgressBar(refresh_rate=10, leave=False))
-    training = Training(model.train(), train, val, config)
     trainer = Trainer(
         accelerator="auto",
         max_epochs=training.epochs,

@@ -114,7 +114,8 @@ class ModelConfig:
     attention: the number of past encoder states the decoder attends over (0: none); window: the number of
     steps that window_mlp sees; basis: the rank of the space of futures; speed_floor_mps: paths are
     learned in units of sqrt(speed^2 + speed_floor_mps^2); place: the coordinate frame (frame_id) of the one
-    place whose ways it learns, "" for none: where in it an agent is tells where people go from there.
+    place whose ways it learns, "" for none: where in it an agent is tells where people go from there. No two
+    sites may share a frame_id then.
     """
 
     encoder: EncoderName = "lstm"

@@ -140,6 +140,7 @@ def few_places(monkeypatch):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_nobody_who_is_scored_in_a_test_is_in_the_union(data_root, few_places, split):
     scenes = {scene.name: scene for scene in open_data(f"union:zara1:{split}", data_root).scenes}
+    assert {scene.frame_id for name, scene in scenes.items() if name.startswith("cyclists")} == {"vru"}
     assert not any(name.startswith("crowds_zara01") for name in scenes)
     assert not {scene.name for scene in open_data("vru:test", data_root).scenes} & set(scenes)
     for test in ("sdd_trajnet:test", "sdd:test"):

@@ -55,5 +55,6 @@ def test_all_clips_are_read(data_root):
     cyclists = list(read(data_root / "vru" / "cyclists"))
     pedestrians = list(read(data_root / "vru" / "pedestrians"))
     assert (len(cyclists), len(pedestrians)) == (409, 1068)
+    assert {scene.frame_id for scene in (*cyclists, *pedestrians)} == {"vru"}
     # The two whose clock stands still.
     assert [s.name for s in cyclists if len(s) == 1] == [f"cyclists/waiting/{n}.csv" for n in (108, 305)]

@@ -176,6 +176,23 @@ def test_parameters_take_effect_while_it_runs_or_are_rejected_with_the_reason(st
     assert talk.ask(moving(3)).paths.shape[2] == 20
 
 
+def test_a_model_that_knows_a_place_is_told_it_unless_it_shall_not_be(stage, tmp_path):
+    model = random_artefact(tmp_path / "m.onnx", place="map")
+    stage.start("trajpred-node", "--ros-args", "-p", f"model:={model}")
+    talk, health = Talk(stage), Health(stage)
+    told = [talk.ask(moving(tick)) for tick in range(3)][-1]
+    health.until(lambda status: ("place", "map") in [(v.key, v.value) for v in status.values], "its place")
+    assert change(stage, Transition.TRANSITION_DEACTIVATE)
+    assert change(stage, Transition.TRANSITION_CLEANUP)
+    assert set_parameter(stage, "prediction_node", "place", False).successful
+    assert change(stage, Transition.TRANSITION_CONFIGURE)
+    assert change(stage, Transition.TRANSITION_ACTIVATE)
+    hidden = [talk.ask(moving(tick)) for tick in range(3)][-1]
+    health.until(lambda status: ("place", "none") in [(v.key, v.value) for v in status.values], "no place")
+    assert told.stamp_ns == hidden.stamp_ns
+    assert np.abs(told.paths - hidden.paths).max() > 0.01
+
+
 def test_in_a_short_time_the_model_answers_those_near_the_ego_and_the_baseline_the_rest(stage, artefact):
     stage.start("trajpred-node", "--ros-args", "-p", f"model:={artefact}")
     talk, times = Talk(stage), []

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trajpred.config import PredictorConfig
@@ -533,7 +533,9 @@ class SlowConstantVelocity:
                 here.add(name)
                 continue
             here.add(name)
-            history = [h for h in self.seen.get(name, []) if h[0] != self.now]
+            # All of it is kept: whom a jump made anew is who it was if the stamp comes again without it.
+            before = [h for h in self.seen.get(name, []) if h[0] != self.now]
+            history = before
             if history and self.now - history[-1][0] > self.max_age_ns:
                 history = []
             if history:  # no car comes so far
@@ -546,11 +548,16 @@ class SlowConstantVelocity:
                 then, there = history[-1]
                 velocity = (asked.xy[row] - there) / ((self.now - then) / 1e9)
                 velocities[row] = velocity * min(1.0, 1e3 / max(1.0, math.hypot(*velocity)))
-            self.seen[name] = [*history, (self.now, asked.xy[row])]
+            self.seen[name] = [*before, (self.now, asked.xy[row])]
         return velocities
 
 
+def at(number, y):
+    return number, (0.0, y), 0.0, False, (0.0, 0.0), False, 0
+
+
 @settings(max_examples=40)
+@example([(0, "map", [at(1, 1.0)]), (1, "map", [at(1, 5.0)]), (0, "map", [at(1, 0.0)])])
 @given(st.lists(garbage_tick, min_size=1, max_size=10))
 def test_constant_velocity_is_that_of_the_slow_reference_whatever_comes_in(ticks):
     model_free = predictor(baseline_step_s=1.0, baseline_steps=2)

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from accuracy_tables import write_tables
+from accuracy_tables import HIDDEN, write_tables
 
 from data_tools.catalog import FOLDS, open_data
 from trajpred.cases import pick_cases
@@ -43,8 +43,6 @@ from trajpred.types import Bool
 from trajpred.viz import draw_predictions, draw_reliability
 
 ROOT = Path(__file__).resolve().parents[1]
-HIDDEN = ":hidden"
-"""Ends the name of data whose place a model is not told, though it knows it."""
 DENSE_M, DENSE_OTHERS = 3.0, 3
 LATENCY_AGENTS, LATENCY_CALLS = 128, 300
 BRIEF = (

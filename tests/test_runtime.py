@@ -151,7 +151,7 @@ def test_an_artefact_says_which_place_it_knows(path):
     for wrong in (
         *("town", [], without, town | {"more": 1}, town | {"frame_id": ""}, town | {"frame_id": 1}),
         *(town | {"reach_m": reach} for reach in (0.0, -1.0, "x")),
-        *(town | {"seen": seen} for seen in (None, 3, [0.5], ["x"])),
+        *(town | {"seen": seen} for seen in (None, 3, [0.5], ["x"], [-1], [5, 3], [3, 3], [2**63])),
     ):
         with pytest.raises(ArtefactError, match="makes no sense"):
             read(wrong)

@@ -24,7 +24,7 @@ from onnxruntime import OrtValue
 
 from trajpred.errors import ArtefactError
 from trajpred.features import Neighbours
-from trajpred.place import PLACE
+from trajpred.place import PLACE, nowhere
 from trajpred.runtime import ORT_ERRORS, PROVIDERS, CallError, Forecast, OnnxModel, ProviderOptions, start
 from trajpred.tracks import Columns, ColumnSpec
 from trajpred.types import Float, Float32, Int
@@ -115,7 +115,7 @@ class Resident:
                 "near_rows": near.rows,
                 "near_mask": near.mask,
                 "near_relation": near.relation,
-                "place": np.zeros((len(select), len(PLACE)), np.float32) if place is None else place,
+                "place": nowhere(len(select)) if place is None else place,
                 READ: np.maximum(before, BLANK),
                 WRITTEN: written[:, None],
             }

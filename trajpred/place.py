@@ -29,6 +29,8 @@ CELL_M, SECTORS = 4.0, 8
 """How near, and how nearly facing the same way, training must have seen somebody for a pose to be known."""
 _SIDE = 2**20
 """Squares from one end to the other: those of 4000 km."""
+CELLS = 256 * SECTORS * _SIDE**2
+"""Numbers that a cell can have: of every label, sector and square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class Place:
 
     def knows(self, xy: Float, heading: Float, label: NDArray[np.uint8]) -> Bool:
         """(M,) whether training saw somebody of the same class there who faced the same way."""
-        return np.isin(self._cells(xy, heading, label), _array(self.seen))
+        cells, seen = self._cells(xy, heading, label), _array(self.seen)
+        known: Bool = seen[np.searchsorted(seen, cells)] == cells
+        return known
 
     def waves(self, xy: Float, heading: Float) -> Float32:
         """(M, P) what a model is told of agents at xy (M, 2) m with heading (M,) rad, if they are known."""
@@ -78,13 +82,19 @@ class Place:
 
     def _cells(self, xy: Float, heading: Float, label: NDArray[np.uint8]) -> Int:
         """(M,) the number of the cell that each is in; the outermost squares have no end."""
-        square = np.floor((xy - (self.x_m, self.y_m)) / CELL_M).astype(np.int64) + _SIDE // 2
-        column, row = square.clip(0, _SIDE - 1).T
+        square = np.floor((xy - (self.x_m, self.y_m)) / CELL_M) + _SIDE // 2
+        column, row = square.clip(0, _SIDE - 1).astype(np.int64).T
         sector = np.floor(heading * (SECTORS / (2.0 * np.pi)) + 0.5).astype(np.int64) % SECTORS
         cell: Int = ((label.astype(np.int64) * SECTORS + sector) * _SIDE + column) * _SIDE + row
         return cell
 
 
+def nowhere(agents: int) -> Float32:
+    """(M, P) what a model is told of so many agents of whom nothing is known."""
+    return np.zeros((agents, len(PLACE)), np.float32)
+
+
 @lru_cache(maxsize=8)
 def _array(seen: tuple[int, ...]) -> Int:
-    return np.array(seen, np.int64)
+    """Ascending, with a last one that no cell has, so that there is always one to compare with."""
+    return np.array([*seen, CELLS], np.int64)

@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from trajpred.compiled import compiled
 from trajpred.config import DEFAULT_MODEL
 from trajpred.errors import ArtefactError
 from trajpred.features import FEATURES, RELATION, Neighbours
-from trajpred.place import PLACE, Place
+from trajpred.place import CELLS, PLACE, Place, nowhere
 from trajpred.types import Float, Float32, Int, Label
 
 FORMAT = "trajpred-model-1"
@@ -140,6 +141,8 @@ class ModelInfo:
             "mean and std do not fit the features": len(self.mean) == len(self.std) == len(self.features),
             "a place has no frame, or reaches nowhere": self.place is None
             or (bool(self.place.frame_id) and self.place.reach_m > 0),
+            "the cells of a place are not ascending, or not cells": self.place is None
+            or all(a < b for a, b in pairwise((-1, *self.place.seen, CELLS))),
         }
         for fault, holds in rules.items():
             if not holds:
@@ -402,7 +405,7 @@ class OnnxModel:
             "near_rows": near.rows,
             "near_mask": near.mask,
             "near_relation": near.relation,
-            "place": np.zeros((len(select), len(PLACE)), np.float32) if place is None else place,
+            "place": nowhere(len(select)) if place is None else place,
             **state,
         }
         try:

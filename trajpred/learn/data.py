@@ -16,7 +16,7 @@ from trajpred.config import ModelConfig, NeighbourConfig, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.features import FEATURES, History, fold, neighbours, to_agent, to_map
 from trajpred.learn.model import COASTING, Grid, Inputs, coast
-from trajpred.place import PLACE, Place
+from trajpred.place import Place, nowhere
 from trajpred.types import Bool, Float, Float32, Int
 from trajpred.windows import Windows
 
@@ -87,7 +87,7 @@ def _whereabouts(
 ) -> Float32:
     """(M, P); zeros where nobody is in the place, or mirrored: people do not go on the wrong side there."""
     if place is None:
-        return np.zeros((len(select), len(PLACE)), np.float32)
+        return nowhere(len(select))
     known = _in_frame(windows, place.frame_id)[select]
     xy, heading = history.motion.xy[select], history.motion.heading[select]
     if moved is None:

@@ -111,15 +111,16 @@ def _eth_ucy(fold: str) -> tuple[str, ...]:
 ALONE = ("--model.neighbours.count", "0")
 CYCLISTS = ("vru:test", f"vru:test{HIDDEN}")
 WANDERERS = (*CYCLISTS, "sdd:test:Biker", "sdd:test", "kitti")
-UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1", ("--model.place", "vru"))
+SIMULATED = Task("simulated", "simulated", ("vru:test", "sdd:test:Biker", "sdd:test", "kitti"))
+UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1", ("--model.place", "vru"), start=SIMULATED)
 TASKS = (
+    SIMULATED,
     *(
         Task(
             f"universal20_{f}",
-            "universal",
+            "universal20",
             (*_eth_ucy(f), "sdd_trajnet:test"),
             f,
-            ("--model.modes", "20"),
             seeds_at_most=1,  # five models with five sets of training data
         )
         for f in FOLDS
@@ -388,13 +389,18 @@ def main() -> None:
     print(given.json)
 
 
-def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> tuple[list[Job], list[Job]]:
-    """What others start from, measured before or not; then what starts from it."""
-    first = {(task.name, seed): (task, seed) for task, seed in waiting if task.start is None}
+def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> list[list[Job]]:
+    """What others start from, measured before or not, ahead of what starts from it."""
+    depth: dict[tuple[str, int], int] = {}
     for task, seed in waiting:
-        if task.start:
-            first[task.start.name, seed] = known[task.start.name], seed
-    return list(first.values()), [(task, seed) for task, seed in waiting if task.start is not None]
+        line = [task]
+        while line[-1].start:
+            line.append(known[line[-1].start.name])
+        depth |= {(one.name, seed): at for at, one in enumerate(reversed(line))}
+    return [
+        [(known[name], seed) for (name, seed), at in depth.items() if at == stage]
+        for stage in range(max(depth.values(), default=-1) + 1)
+    ]
 
 
 def draw(cyclists: Path, pictures: Path) -> None:

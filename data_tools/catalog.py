@@ -14,6 +14,7 @@
 | womd | Waymo scenarios, the recording car left out | 11 + 80 steps of 0.1 s |
 | simulated:SPLIT | what trackers see of simulated traffic, its true future | 3.5 s at 10 Hz + 16 of 0.5 s |
 | simulated:SPLIT:SCENARIO | the same, of one scenario | the same |
+| simulated:SPLIT:wheels | the same, of all scenarios; who is on foot is not scored | the same |
 | a folder of trajpred-data simulate | what the tracker saw, scored by the truth | played; cv: 16 of 0.5 s |
 | a path | a Parquet table, a folder of them, or a rosbag2 log | the same |
 
@@ -60,6 +61,7 @@ SIMULATED_S = 60.0
 SIMULATED_HZ = 10.0
 SIMULATED_SEEDS = {"train": range(80), "val": range(10_000, 10_008), "test": range(20_000, 20_010)}
 """Recordings of each scenario, SIMULATED_S long, by seed: no place is in two splits."""
+WHEELS, ON_WHEELS = "wheels", tuple(label for label in Label if label != Label.PEDESTRIAN)
 UNION_SIMULATED_S = 10.0
 UNION_SIMULATED_SEEDS = range(20)
 """Many places for a short time: about as many windows as all recordings of the union have."""
@@ -114,7 +116,7 @@ def _unknown(name: str) -> InputError:
     return InputError(
         f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
         "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, union:FOLD:SPLIT, kitti, "
-        "kitti:SEQUENCE, womd, simulated:SPLIT, simulated:SPLIT:SCENARIO with "
+        "kitti:SEQUENCE, womd, simulated:SPLIT, simulated:SPLIT:SCENARIO, simulated:SPLIT:wheels with "
         f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
         f"{', '.join(SDD_CLASSES)}, SCENARIO one of {', '.join(LAYOUTS)}, "
         "and paths of Parquet tables and rosbag2 logs"
@@ -174,7 +176,7 @@ def _sdd_trajnet(name: str, options: list[str], root: Path) -> DataSource:
 def _sdd(name: str, options: list[str], root: Path) -> DataSource:
     match options:
         case [split, *rest] if split in SPLITS and len(rest) <= 1 and set(rest) <= set(SDD_CLASSES):
-            scored_label = SDD_CLASSES[rest[0]] if rest else None
+            scored = tuple(SDD_CLASSES[each] for each in rest)
         case _:
             raise _unknown(name)
     folder, protocol = _folder(root, "sdd_raw"), Protocol()
@@ -186,7 +188,7 @@ def _sdd(name: str, options: list[str], root: Path) -> DataSource:
         videos = SDD_HELD_OUT[split]
     scenes = chain.from_iterable(sdd.read(folder / video) for video in videos)
     on_time = tuple(_from_grid_point(scene, protocol.step_ns) for scene in scenes)
-    return DataSource(name, on_time, protocol, scored_label=scored_label)
+    return DataSource(name, on_time, protocol, scored_labels=scored)
 
 
 def _union(name: str, options: list[str], root: Path) -> DataSource:
@@ -266,7 +268,7 @@ def _womd(name: str, options: list[str], root: Path) -> DataSource:
 
 def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
     match options:
-        case [split] if split in SPLITS:
+        case [split, *rest] if split in SPLITS and rest in ([], [WHEELS]):
             scenarios = list(LAYOUTS)
         case [split, scenario] if split in SPLITS and scenario in LAYOUTS:
             scenarios = [scenario]
@@ -278,6 +280,7 @@ def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
         name,
         tuple(one.tracks for one in found),
         SIMULATED_PROTOCOL,
+        scored_labels=ON_WHEELS if WHEELS in options else (),
         truth=tuple(one.truth for one in found),
     )
 

@@ -47,7 +47,7 @@ def test_a_log_is_scored_against_its_own_later_frames_by_hand():
 
 
 def test_only_the_scored_class_counts():
-    source = DataSource("hand", (braking(),), SHORT, scored_label=Label.CAR)
+    source = DataSource("hand", (braking(),), SHORT, scored_labels=(Label.CAR,))
     with pytest.raises(InputError, match="nothing to score"):
         evaluate("cv", source)
 

@@ -247,7 +247,7 @@ def test_cases_of_a_log_have_the_shapes_that_it_holds():
     cars, walkers = (
         pick_cases(
             predictor,
-            DataSource("street", (street(),), Protocol(), streamed=True, scored_label=label),
+            DataSource("street", (street(),), Protocol(), streamed=True, scored_labels=(label,)),
             "best",
             100,
         )

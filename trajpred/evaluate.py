@@ -152,10 +152,10 @@ def answered(
 
 
 def scored_only(windows: Windows, source: DataSource) -> Windows:
-    """Windows whose targets are of the class that the source scores."""
-    if source.scored_label is None:
+    """The moments of those of the classes that the source scores: they alone are targets."""
+    if not source.scored_labels:
         return windows
-    return replace(windows, target=windows.target & (windows.label == source.scored_label))
+    return windows.of_interest(np.isin(windows.label, source.scored_labels))
 
 
 def score_windows(predictor: Answers, windows: Windows, progress: Progress[Any] | None = None) -> AgentScores:
@@ -269,8 +269,8 @@ def _stream(
             number, begin = whom[begin : begin + len(frame)], begin + len(frame)
             truth, valid = later.positions(number, frame.stamp_ns, prediction.offset_s)
             kept = valid.any(axis=1)
-            if source.scored_label is not None:
-                kept &= frame.label == source.scored_label
+            if source.scored_labels:
+                kept &= np.isin(frame.label, source.scored_labels)
             rows = np.flatnonzero(kept)
             prediction = prediction.take(rows)
             batch = _batch(

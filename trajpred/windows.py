@@ -101,16 +101,16 @@ class DataSource:
     """What a data name stands for: recordings, and how they are scored.
 
     streamed: the scenes are played from start to end and each prediction is scored against the scene's own
-    later rows (logs, tables); otherwise they are cut into windows by `protocol`. scored_label: only agents of
-    this class are scored, None for all. truth: of each scene, where it is known apart from what was recorded;
-    then futures are the true ones.
+    later rows (logs, tables); otherwise they are cut into windows by `protocol`. scored_labels: only agents
+    of these classes are scored, all if there are none. truth: of each scene, where it is known apart from
+    what was recorded; then futures are the true ones.
     """
 
     name: str
     scenes: tuple[Scene, ...]
     protocol: Protocol
     streamed: bool = False
-    scored_label: int | None = None
+    scored_labels: tuple[int, ...] = ()
     truth: tuple[Truth, ...] = ()
 
     def reversed(self) -> DataSource:

@@ -10,6 +10,7 @@ from data_tools.simulate.layouts import LAYOUTS
 from tests.data_tools import test_eth_ucy, test_kitti, test_sdd, test_sdd_trajnet, test_vru, test_womd
 from trajpred.config import Protocol
 from trajpred.errors import InputError
+from trajpred.evaluate import scored_only
 from trajpred.tables import write_table
 from trajpred.types import Label, Scene, ids_from_int
 from trajpred.windows import Windows, cut
@@ -91,8 +92,8 @@ def test_sdd_trajnet_val_is_taken_out_of_train(data_root):
 @pytest.mark.real_data
 def test_sdd_bikers(data_root):
     source = open_data("sdd:test:Biker", data_root)
-    assert source.scored_label == Label.BICYCLE
-    errors, windows = constant_velocity_errors(source, source.scored_label)
+    assert source.scored_labels == (Label.BICYCLE,)
+    errors, windows = constant_velocity_errors(source, Label.BICYCLE)
     assert len(errors) == 1519
     assert ade_fde(errors)[0] == pytest.approx(2.17, abs=0.006)
     # frame % 12 == 0
@@ -104,7 +105,7 @@ def test_splits_do_not_share_recordings(data_root):
     splits = {s: open_data(f"sdd:{s}", data_root) for s in catalog.SPLITS}
     names = [scene.name for source in splits.values() for scene in source.scenes]
     assert len(names) == len(set(names)) == 20
-    assert all(source.scored_label is None for source in splits.values())
+    assert not any(source.scored_labels for source in splits.values())
     clips = [scene.name for s in catalog.SPLITS for scene in open_data(f"vru:{s}", data_root).scenes]
     assert len(clips) == len(set(clips)) == 409
 
@@ -308,3 +309,16 @@ def test_paths_of_nothing(tmp_path, name):
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(InputError, match=r"no \*\.parquet"):
         open_data(str(tmp_path))
+
+
+def test_of_simulated_traffic_only_wheels_can_be_scored(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog, "SIMULATED_SEEDS", {"val": range(1)})
+    monkeypatch.setattr(catalog, "SIMULATED_S", 13.0)
+    everyone, wheels = (open_data(f"simulated:val{only}", tmp_path) for only in ("", ":wheels"))
+    assert {scene.name for scene in wheels.scenes} == {scene.name for scene in everyone.scenes}
+    assert not everyone.scored_labels
+    assert set(wheels.scored_labels) == set(Label) - {Label.PEDESTRIAN}
+    windows = scored_only(cut(wheels.scenes, wheels.protocol, wheels.truth), wheels)
+    assert windows.target.any()
+    assert Label.PEDESTRIAN in windows.label  # they are still in the way of the others
+    assert Label.PEDESTRIAN not in windows.label[windows.target]

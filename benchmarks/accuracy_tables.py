@@ -220,7 +220,9 @@ def wanderers(r: Results) -> str:
     for data, model in (
         ("vru:test", "vru"),
         (f"vru:test{HIDDEN}", "vru"),
+        ("vru:test", "simulated"),
         ("sdd:test:Biker", "sdd_bikers"),
+        ("sdd:test:Biker", "simulated"),
         ("sdd:test", "sdd_bikers"),
         ("kitti", "universal"),
     ):

@@ -396,7 +396,7 @@ def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> list[list[Job]]
         line = [task]
         while line[-1].start:
             line.append(known[line[-1].start.name])
-        depth |= {(one.name, seed): at for at, one in enumerate(reversed(line))}
+        depth |= {(each.name, seed): at for at, each in enumerate(reversed(line))}
     return [
         [(known[name], seed) for (name, seed), at in depth.items() if at == stage]
         for stage in range(max(depth.values(), default=-1) + 1)

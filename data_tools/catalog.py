@@ -61,7 +61,9 @@ SIMULATED_S = 60.0
 SIMULATED_HZ = 10.0
 SIMULATED_SEEDS = {"train": range(80), "val": range(10_000, 10_008), "test": range(20_000, 20_010)}
 """Recordings of each scenario, SIMULATED_S long, by seed: no place is in two splits."""
-WHEELS, ON_WHEELS = "wheels", tuple(label for label in Label if label != Label.PEDESTRIAN)
+WHEELS = "wheels"
+"""Who is not on foot, as the name of a part of simulated traffic."""
+ON_WHEELS = tuple(label for label in Label if label != Label.PEDESTRIAN)
 UNION_SIMULATED_S = 10.0
 UNION_SIMULATED_SEEDS = range(20)
 """Many places for a short time: about as many windows as all recordings of the union have."""

@@ -198,6 +198,14 @@ def test_every_configuration_loads_and_a_misspelt_key_fails(path, tmp_path):
         parser().parse_args([command, "--config", str(broken), "--out", str(tmp_path)])
 
 
+def test_what_cannot_be_started_from_is_said_before_any_data_is_read(tmp_path, capsys):
+    nowhere, recordings = tmp_path / "nowhere", tmp_path / "not there either"
+    words = ("--data", "vru:{split}", "--data-root", str(recordings), "--out", str(tmp_path / "run"))
+    line = refused(capsys, "train", *words, "--start-from", str(nowhere))
+    assert str(nowhere) in line and "not a training run" in line
+    assert str(recordings) not in line
+
+
 def test_options_may_be_spelt_with_dashes(tmp_path, capsys):
     line = refused(capsys, "evaluate", "--model", "cv", "--data", "vru:test", "--data-root", str(tmp_path))
     assert str(tmp_path) in line

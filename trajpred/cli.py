@@ -58,6 +58,8 @@ def train(
     learn = _learn()
     names = {split: _fill(data, fold, split) for split in ("train", "val")}
     names["val"] = val or names["val"]
+    if start_from:  # said now, not after minutes of reading and simulating
+        learn.Run.finished(start_from)
     sources = {split: _open(name, data_root) for split, name in names.items()}
     run = learn.fit(
         names["train"] + (f", picked by {val}" if val else ""),

@@ -77,6 +77,16 @@ class Run:
                 f"{path}: not a training run ({error}): make one with `trajpred train`"
             ) from None
 
+    @classmethod
+    def finished(cls, folder: Path) -> Run:
+        """One to start from; raises InputError if the folder is not a run, or its training is not over."""
+        run = cls.read(folder)
+        if run.calibration is None:
+            raise InputError(
+                f"{folder}: is not finished, so nothing can start from it: let it run to its end"
+            )
+        return run
+
     def write(self, out: Path) -> None:
         """Written whole or not at all."""
         draft = out / (RUN_FILE + ".tmp")
@@ -277,9 +287,7 @@ def fit(
 
 def _to_start_from(folder: Path, model: dict[str, Any], protocol: Protocol) -> Run:
     """The run in the folder, if one of this network and these times can go on from it."""
-    run = Run.read(folder)
-    if run.calibration is None:
-        raise InputError(f"{folder}: is not finished, so nothing can start from it: let it run to its end")
+    run = Run.finished(folder)
     others = [
         f"{key} {value} (not {model[key]})"
         for key, value in run.model.items()

@@ -176,3 +176,37 @@ def test_basis_is_orthonormal_and_spans_straight_motion(windows):
     rebuilt = (ahead @ flat.T) @ flat
     assert (rebuilt - ahead).abs().max() < 0.1
     assert grid.anchors.shape == (4, 10)
+
+
+def reaches(windows, seed: int = 0) -> np.ndarray:
+    """(K,) how far the anchors lead, in s: metres for each m/s of speed."""
+    grid = fit_grid(windows, ModelConfig(modes=4, basis=10), seed=seed)
+    return np.sort(torch.einsum("kb,bsc->ksc", grid.anchors, grid.basis)[:, -1].norm(dim=-1).numpy())
+
+
+def with_futures(windows, rows, ahead, past=None):
+    """The windows with the futures of some rows, and their histories if given, set to (S, 2) and (T, 2) m."""
+    observe, xy = windows.protocol.observe, windows.xy.copy()
+    if past is not None:
+        xy[rows, :observe] = xy[rows, observe - 1, None] + past
+    xy[rows, observe:] = xy[rows, observe - 1, None] + ahead
+    return replace(windows, xy=xy)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_jump_of_the_tracker_takes_no_anchor(windows, seed):
+    jumped = with_futures(windows, np.flatnonzero(windows.target)[:1], np.full((12, 2), 500.0))
+    assert reaches(jumped, seed).max() < 2.0 * reaches(windows, seed).max()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_sets_off_from_standstill_takes_no_anchor(windows, seed):
+    starting = np.flatnonzero(windows.target)[::3]
+    ahead = np.stack([np.linspace(0.0, 12.0, 12), np.zeros(12)], axis=-1)
+    started = with_futures(windows, starting, ahead, np.zeros((8, 2)))
+    assert reaches(started, seed).max() < 2.0 * reaches(windows, seed).max()
+
+
+def test_anchors_of_those_who_all_stand_are_finite(windows):
+    still = with_futures(windows, slice(None), np.zeros((12, 2)), np.zeros((8, 2)))
+    assert np.isfinite(reaches(still)).all()

@@ -56,7 +56,7 @@ def test_a_single_path_that_is_held_to_constant_velocity_goes_straight_on(tmp_pa
     (batch,) = Batches(windows(1), MODEL.neighbours, None)
     off = []
     for weight in (0.0, 2.0):
-        training, out = replace(TRAINING, epochs=20, coasting_weight=weight), tmp_path / str(weight)
+        training, out = replace(TRAINING, epochs=40, coasting_weight=weight), tmp_path / str(weight)
         fit("crowd", windows(), windows(1), MODEL, training, out, progress=False)
         model, _ = load_model(out)
         with torch.no_grad():
@@ -217,9 +217,9 @@ def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
 
     first = run("first", epochs=10)
     gently = {"epochs": 1, "learning_rate": 1e-9, "anneal_from": 0.0, "ema_decay": 0.0}
-    assert run("cold", **gently).score > 1.1 * first.score
-    warm = run("warm", "first", **gently)
+    warm, cold = run("warm", "first", **gently), run("cold", **gently)
     assert warm.score == pytest.approx(first.score, rel=1e-3)
+    assert cold.score > 1.03 * warm.score  # its anchors alone are most of the way
     assert run("better", "first", **gently | {"epochs": 10, "learning_rate": 1e-3}).score < first.score
     old, new = (load_model(tmp_path / name, calibrated=False)[0].state_dict() for name in ("first", "warm"))
     for name, weight in old.items():

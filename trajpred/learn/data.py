@@ -22,6 +22,8 @@ from trajpred.windows import Windows
 
 FLAGS = ("turn_cos", "moved", "oriented", "tracker_velocity_valid", "tracker_yaw_valid")
 """Features that are not normalised."""
+STANDING = 3.0
+"""Whose speed is less than about so many times ModelConfig.speed_floor_mps, stands or is about to."""
 
 
 class Batch(NamedTuple):
@@ -148,7 +150,10 @@ def fit_grid(windows: Windows, config: ModelConfig, seed: int) -> Grid:
     _, _, basis = np.linalg.svd(futures[:: max(1, len(futures) // 50_000)], full_matrices=False)
     basis = basis[:rank]
     numbers = futures @ basis.T
-    anchors = _cluster(numbers, scale**2, config.modes, np.random.default_rng(seed))
+    # Those who stand go far in units of their speed: a centre for them would serve nobody else.
+    moving = scale > STANDING * config.speed_floor_mps
+    rows = moving if np.count_nonzero(moving) >= config.modes else np.ones_like(moving)
+    anchors = _cluster(numbers[rows], scale[rows], config.modes, np.random.default_rng(seed))
     return Grid(
         mean=torch.from_numpy(mean),
         std=torch.from_numpy(std),
@@ -186,26 +191,29 @@ def _normalisation(history: History) -> tuple[Float32, Float32]:
     return mean, std
 
 
-def _cluster(points: Float, weight: Float, count: int, rng: Generator, rounds: int = 30) -> Float:
-    """(P, D), (P,) -> (count, D) centres by weighted k-means (Lloyd), started by k-means++.
+def _cluster(points: Float, scale: Float, count: int, rng: Generator, rounds: int = 30) -> Float:
+    """(P, D), (P,) -> (count, D) centres of least mean distance in metres: what training minimises.
 
-    Weighted by the squares of the scales, which turns errors back into metres: else those who start from
-    standstill, whose futures are long in units of their speed, would take most of the centres.
+    Each point counts by its scale, which turns its distance back into metres: else those who start from
+    standstill, whose futures are long in units of their speed, would take most of the centres. Not by the
+    squares of the distances, as k-means has it: there a single jump of a tracker takes a centre for itself.
+    Started as k-means++ is; a centre moves to the geometric median of those nearest to it (Weiszfeld).
     """
     some = rng.permutation(len(points))[:20_000]
-    points, weight = points[some], weight[some]
+    points, scale = points[some], scale[some]
     centres = points[:0]
     gap = np.ones(len(points))
     for _ in range(count):
-        share = weight * gap
+        share = scale * gap
         total = share.sum()
         share = share / total if total > 0 else np.full(len(points), 1.0 / len(points))
         centres = np.concatenate([centres, points[rng.choice(len(points), 1, p=share)]])
-        last = ((points - centres[-1]) ** 2).sum(1)
+        last = np.sqrt(((points - centres[-1]) ** 2).sum(1))
         gap = np.minimum(gap, last) if len(centres) > 1 else last
     for _ in range(rounds):
-        distance = (centres**2).sum(1) - 2.0 * points @ centres.T
-        nearest = distance.argmin(axis=1)
+        square = (centres**2).sum(1) - 2.0 * points @ centres.T + (points**2).sum(1)[:, None]
+        nearest = square.argmin(axis=1)
+        weight = scale / np.sqrt(np.maximum(square.min(axis=1), 1e-6))
         size = np.bincount(nearest, weight, count)[:, None]
         total = np.stack([np.bincount(nearest, weight * column, count) for column in points.T], axis=1)
         centres = np.divide(total, size, out=centres.copy(), where=size > 0)

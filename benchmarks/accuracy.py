@@ -112,9 +112,14 @@ ALONE = ("--model.neighbours.count", "0")
 CYCLISTS = ("vru:test", f"vru:test{HIDDEN}")
 WANDERERS = (*CYCLISTS, "sdd:test:Biker", "sdd:test", "kitti")
 SIMULATED = Task("simulated", "simulated", ("vru:test", "sdd:test:Biker", "sdd:test", "kitti"))
+PEOPLE_DATA = (*(f"eth_ucy:{fold}:test" for fold in FOLDS), "sdd_trajnet:test")
+PEOPLE = Task("simulated_people", "simulated_people", PEOPLE_DATA)
+PEOPLE_ALONE = Task("simulated_people_alone", "simulated_people", (), None, ALONE, seeds_at_most=1)
 UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1", ("--model.place", "vru"), start=SIMULATED)
 TASKS = (
     SIMULATED,
+    PEOPLE,
+    PEOPLE_ALONE,
     *(
         Task(
             f"universal20_{f}",
@@ -126,8 +131,11 @@ TASKS = (
         for f in FOLDS
     ),
     UNIVERSAL,
-    *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f) for f in FOLDS),
-    *(Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE, seeds_at_most=1) for f in FOLDS),
+    *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f, start=PEOPLE) for f in FOLDS),
+    *(
+        Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE, seeds_at_most=1, start=PEOPLE_ALONE)
+        for f in FOLDS
+    ),
     Task("vru", "vru", (*CYCLISTS, "kitti"), start=UNIVERSAL),
     Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",)),
     Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=UNIVERSAL),

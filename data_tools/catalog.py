@@ -15,6 +15,7 @@
 | simulated:SPLIT | what trackers see of simulated traffic, its true future | 3.5 s at 10 Hz + 16 of 0.5 s |
 | simulated:SPLIT:SCENARIO | the same, of one scenario | the same |
 | simulated:SPLIT:wheels | the same, of all scenarios; who is on foot is not scored | the same |
+| simulated:SPLIT:foot | only who is on foot is scored; positions alone of all, as in recordings | the same |
 | a folder of trajpred-data simulate | what the tracker saw, scored by the truth | played; cv: 16 of 0.5 s |
 | a path | a Parquet table, a folder of them, or a rosbag2 log | the same |
 
@@ -61,9 +62,13 @@ SIMULATED_S = 60.0
 SIMULATED_HZ = 10.0
 SIMULATED_SEEDS = {"train": range(80), "val": range(10_000, 10_008), "test": range(20_000, 20_010)}
 """Recordings of each scenario, SIMULATED_S long, by seed: no place is in two splits."""
-WHEELS = "wheels"
-"""Who is not on foot, as the name of a part of simulated traffic."""
-ON_WHEELS = tuple(label for label in Label if label != Label.PEDESTRIAN)
+WHEELS, FOOT = "wheels", "foot"
+"""Names of parts of simulated traffic."""
+PARTS = {
+    WHEELS: tuple(label for label in Label if label != Label.PEDESTRIAN),
+    FOOT: (Label.PEDESTRIAN,),
+}
+"""Who is scored in each."""
 UNION_SIMULATED_S = 10.0
 UNION_SIMULATED_SEEDS = range(20)
 """Many places for a short time: about as many windows as all recordings of the union have."""
@@ -118,9 +123,9 @@ def _unknown(name: str) -> InputError:
     return InputError(
         f"unknown data {name!r}; known are eth_ucy:FOLD:SPLIT, eth_ucy:FOLD:SPLIT:min2, vru:SPLIT, "
         "vru_pedestrians, sdd_trajnet:SPLIT, sdd:SPLIT, sdd:SPLIT:CLASS, union:FOLD:SPLIT, kitti, "
-        "kitti:SEQUENCE, womd, simulated:SPLIT, simulated:SPLIT:SCENARIO, simulated:SPLIT:wheels with "
-        f"FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, CLASS one of "
-        f"{', '.join(SDD_CLASSES)}, SCENARIO one of {', '.join(LAYOUTS)}, "
+        "kitti:SEQUENCE, womd, simulated:SPLIT, simulated:SPLIT:SCENARIO, simulated:SPLIT:wheels, "
+        f"simulated:SPLIT:foot with FOLD one of {', '.join(FOLDS)}, SPLIT one of {', '.join(SPLITS)}, "
+        f"CLASS one of {', '.join(SDD_CLASSES)}, SCENARIO one of {', '.join(LAYOUTS)}, "
         "and paths of Parquet tables and rosbag2 logs"
     )
 
@@ -232,7 +237,7 @@ def _union(name: str, options: list[str], root: Path) -> DataSource:
             *(2 * crowds),
             *cyclists,
             *_vru_pedestrians(name, [], root).scenes,
-            *(_wheels(one.truth.scene) for one in made),
+            *(_positions(one.truth.scene.take(one.truth.scene.label != Label.PEDESTRIAN)) for one in made),
         ]
     return DataSource(name, tuple(scenes), Protocol())
 
@@ -270,7 +275,7 @@ def _womd(name: str, options: list[str], root: Path) -> DataSource:
 
 def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
     match options:
-        case [split, *rest] if split in SPLITS and rest in ([], [WHEELS]):
+        case [split, *rest] if split in SPLITS and rest in ([], *([part] for part in PARTS)):
             scenarios = list(LAYOUTS)
         case [split, scenario] if split in SPLITS and scenario in LAYOUTS:
             scenarios = [scenario]
@@ -280,9 +285,9 @@ def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
     found = _simulate(name, wanted, SIMULATED_S, SIMULATED_HZ)
     return DataSource(
         name,
-        tuple(one.tracks for one in found),
+        tuple(_positions(one.tracks) if FOOT in options else one.tracks for one in found),
         SIMULATED_PROTOCOL,
-        scored_labels=ON_WHEELS if WHEELS in options else (),
+        scored_labels=PARTS.get(options[-1], ()),
         truth=tuple(one.truth for one in found),
     )
 
@@ -294,9 +299,8 @@ def _simulate(name: str, wanted: list[tuple[str, int]], seconds: float, rate_hz:
         return [future.result() for future in bar(made, len(made), f"simulating {name}")]
 
 
-def _wheels(scene: Scene) -> Scene:
-    """Without people on foot, and without yaw and velocity, which the union's recordings do not have."""
-    scene = scene.take(scene.label != Label.PEDESTRIAN)
+def _positions(scene: Scene) -> Scene:
+    """Without yaw and velocity, which the recordings of most sets do not have."""
     nothing = np.zeros(len(scene), bool)
     return replace(scene, yaw_valid=nothing, velocity_valid=nothing)
 

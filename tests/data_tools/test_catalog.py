@@ -311,14 +311,18 @@ def test_a_folder_of_nothing(tmp_path):
         open_data(str(tmp_path))
 
 
-def test_of_simulated_traffic_only_wheels_can_be_scored(monkeypatch, tmp_path):
+@pytest.mark.parametrize("part", ["wheels", "foot"])
+def test_a_part_of_simulated_traffic_can_be_scored_alone(monkeypatch, tmp_path, part):
     monkeypatch.setattr(catalog, "SIMULATED_SEEDS", {"val": range(1)})
     monkeypatch.setattr(catalog, "SIMULATED_S", 13.0)
-    everyone, wheels = (open_data(f"simulated:val{only}", tmp_path) for only in ("", ":wheels"))
-    assert {scene.name for scene in wheels.scenes} == {scene.name for scene in everyone.scenes}
+    everyone, some = (open_data(f"simulated:val{only}", tmp_path) for only in ("", f":{part}"))
+    assert {scene.name for scene in some.scenes} == {scene.name for scene in everyone.scenes}
     assert not everyone.scored_labels
-    assert set(wheels.scored_labels) == set(Label) - {Label.PEDESTRIAN}
-    windows = scored_only(cut(wheels.scenes, wheels.protocol, wheels.truth), wheels)
+    windows = scored_only(cut(some.scenes, some.protocol, some.truth), some)
+    on_foot = windows.label == Label.PEDESTRIAN
     assert windows.target.any()
-    assert Label.PEDESTRIAN in windows.label  # they are still in the way of the others
-    assert Label.PEDESTRIAN not in windows.label[windows.target]
+    assert (on_foot[windows.target] == (part == "foot")).all()
+    assert on_foot.any()
+    assert not on_foot.all()  # the others are still in their way
+    past = slice(windows.protocol.observe)
+    assert windows.velocity_valid[:, past].any() == windows.yaw_valid[:, past].any() == (part == "wheels")

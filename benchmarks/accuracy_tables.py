@@ -159,6 +159,9 @@ def eth_ucy(r: Results) -> str:
             rows.append(
                 (f"{fold}, {title}", n, pair(both(BEST20)), pair(both(SINGLE)), f"{cv[0]:.3f} / {cv[1]:.3f}")
             )
+    unseen, count = "simulated_people", "eth_ucy:{}:test"
+    before = (pair([r.fold_mean(unseen, count, pick) for pick in picks]) for picks in (BEST20, SINGLE))
+    rows.append(("mean, all windows, of `simulated_people`, which saw no recording", "", *before, ""))
     return table(("fold", "n", "best of 20, ADE / FDE m", "single path", "constant velocity"), rows)
 
 

@@ -197,6 +197,18 @@ def test_a_disagreement_fails_the_export(windows, tmp_path):
         check_parity(model, OnnxModel.load(path))
 
 
+def test_paths_that_lead_far_agree_to_the_digits_that_single_precision_has(windows, tmp_path):
+    model = small_model(windows, "lstm")
+    model.std *= 100.0  # the check's inputs are drawn by it: agents at some hundred metres per second
+    path = tmp_path / "m.onnx"
+    path.write_bytes(seal(to_onnx(model, describe(model, run_of(windows)))))
+    assert check_parity(model, OnnxModel.load(path)) <= TOLERANCE_M
+    with torch.no_grad():
+        model.residual.bias += 0.01
+    with pytest.raises(Exception, match="ONNX and torch differ"):
+        check_parity(model, OnnxModel.load(path))
+
+
 def test_a_model_that_says_nan_is_answered_by_the_baseline(windows, tmp_path):
     """Somebody's exploded training run must not reach a planner."""
     model = small_model(windows, "lstm")

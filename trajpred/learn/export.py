@@ -25,6 +25,8 @@ from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
 from trajpred.types import Label
 
 TOLERANCE_M = 1e-4
+REACH_M = 100.0
+"""Up to here positions are compared in metres, beyond in proportion: single precision has 24 bits for all."""
 ROUNDING = 3.0
 INPUTS = Inputs._fields
 OUTPUTS = ("paths", "probability", "spread", "single")
@@ -170,8 +172,8 @@ def _double(part: Tensor) -> Tensor:
 def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
     """The largest difference between ONNX and torch, over 1, 7 and 300 agents with partly empty masks.
 
-    Paths in metres, probability and state without unit; spread, which is an exponential, relative to
-    itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING times what torch itself
+    Paths in metres, beyond REACH_M relative to that; probability and state without unit; spread, which is an
+    exponential, relative to itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING times what torch itself
     loses to single precision on these inputs, which are wilder than any traffic.
     """
     worst, rounding = 0.0, 0.0
@@ -195,7 +197,8 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
         found = (*forecast, *(after[name] for name in model.state_shapes))
         for ours, *torchs in zip(found, expected, exact, strict=True):
             theirs, true = (part.numpy() for part in torchs)
-            unit = np.maximum(np.abs(theirs), 1.0) if ours is forecast.spread else 1.0
+            reach = 1.0 if ours is forecast.spread else REACH_M
+            unit = np.maximum(np.abs(theirs) / reach, 1.0)
             worst = max(worst, float((np.abs(ours - theirs) / unit).max(initial=0.0)))
             rounding = max(rounding, float((np.abs(theirs - true) / unit).max(initial=0.0)))
     if not worst <= max(TOLERANCE_M, ROUNDING * rounding):

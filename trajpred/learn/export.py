@@ -173,8 +173,8 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
     """The largest difference between ONNX and torch, over 1, 7 and 300 agents with partly empty masks.
 
     Paths in metres, beyond REACH_M relative to that; probability and state without unit; spread, which is an
-    exponential, relative to itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING times what torch itself
-    loses to single precision on these inputs, which are wilder than any traffic.
+    exponential, relative to itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING
+    times what torch itself loses to single precision on these inputs, which are wilder than any traffic.
     """
     worst, rounding = 0.0, 0.0
     exact_model = _Graph(copy.deepcopy(model).double())

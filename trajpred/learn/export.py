@@ -170,14 +170,14 @@ def _double(part: Tensor) -> Tensor:
     return part.double() if part.is_floating_point() else part
 
 
-def _unit(exponential: bool, values: Float32) -> Float32:
-    """What a difference from the values is counted in, of their shape or one that it is broadcast from."""
+def _unit(values: Float32, exponential: bool) -> Float32:
+    """(..., 1) or (...,): what a difference from the values is counted in."""
+    size = np.zeros_like(values)
     if exponential:
-        return np.maximum(np.abs(values), np.float32(1.0))
-    if values.shape[-1] == 2:  # x, y
-        reach = np.linalg.norm(values, axis=-1, keepdims=True)
-        return np.maximum(reach / np.float32(REACH_M), np.float32(1.0))
-    return np.ones_like(values)
+        size = np.abs(values)
+    elif values.shape[-1] == 2:  # x, y
+        size = np.linalg.norm(values, axis=-1, keepdims=True) / REACH_M
+    return np.maximum(size, np.float32(1.0))
 
 
 def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
@@ -208,7 +208,7 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
         found = (*forecast, *(after[name] for name in model.state_shapes))
         for ours, *torchs in zip(found, expected, exact, strict=True):
             theirs, true = (part.numpy() for part in torchs)
-            unit = _unit(ours is forecast.spread, theirs)
+            unit = _unit(theirs, exponential=ours is forecast.spread)
             worst = max(worst, float((np.abs(ours - theirs) / unit).max(initial=0.0)))
             rounding = max(rounding, float((np.abs(theirs - true) / unit).max(initial=0.0)))
     if not worst <= max(TOLERANCE_M, ROUNDING * rounding):

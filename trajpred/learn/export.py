@@ -22,12 +22,12 @@ from trajpred.learn.model import Inputs, State, TrajectoryModel
 from trajpred.learn.train import Run, load_model
 from trajpred.place import PLACE
 from trajpred.runtime import FORMAT, METADATA_KEY, ModelInfo, OnnxModel, seal
-from trajpred.types import Float32, Label
+from trajpred.types import Label
 
 TOLERANCE_M = 1e-4
 REACH_M = 25.0
-"""Up to here positions are compared in metres, farther away in proportion: there, single precision has no
-more digits, and a fast agent's path is its speed times sums of hundreds of products."""
+"""Positions of those whose paths lead farther are compared in proportion to how far: single precision has no
+more digits for large numbers, and those of one agent are summed from the same ones."""
 ROUNDING = 3.0
 INPUTS = Inputs._fields
 OUTPUTS = ("paths", "probability", "spread", "single")
@@ -170,22 +170,13 @@ def _double(part: Tensor) -> Tensor:
     return part.double() if part.is_floating_point() else part
 
 
-def _unit(values: Float32, exponential: bool) -> Float32:
-    """(..., 1) or (...,): what a difference from the values is counted in."""
-    size = np.zeros_like(values)
-    if exponential:
-        size = np.abs(values)
-    elif values.shape[-1] == 2:  # x, y
-        size = np.linalg.norm(values, axis=-1, keepdims=True) / REACH_M
-    return np.maximum(size, np.float32(1.0))
-
-
 def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
     """The largest difference between ONNX and torch, over 1, 7 and 300 agents with partly empty masks.
 
-    Paths in metres, beyond REACH_M relative to that; probability and state without unit; spread, which is an
-    exponential, relative to itself where it is above 1 m. ArtefactError above TOLERANCE_M, or above ROUNDING
-    times what torch itself loses to single precision on these inputs, which are wilder than any traffic.
+    Paths in metres, of an agent whose paths lead beyond REACH_M relative to that; probability and state
+    without unit; spread, which is an exponential, relative to itself where it is above 1 m. ArtefactError
+    above TOLERANCE_M, or above ROUNDING times what torch itself loses to single precision on these inputs,
+    which are wilder than any traffic.
     """
     worst, rounding = 0.0, 0.0
     exact_model = _Graph(copy.deepcopy(model).double())
@@ -205,10 +196,15 @@ def check_parity(model: TrajectoryModel, onnx: OnnxModel) -> float:
             Neighbours(*near),
             place,
         )
+        every = np.concatenate([forecast.paths, forecast.single[:, None]], axis=1)
+        reach = np.linalg.norm(every, axis=-1).max(axis=(1, 2))
+        position = np.maximum(reach / REACH_M, 1.0)[:, None, None]
+        units = {"paths": position[..., None], "single": position}
         found = (*forecast, *(after[name] for name in model.state_shapes))
-        for ours, *torchs in zip(found, expected, exact, strict=True):
+        names = (*OUTPUTS, *model.state_shapes)
+        for name, ours, *torchs in zip(names, found, expected, exact, strict=True):
             theirs, true = (part.numpy() for part in torchs)
-            unit = _unit(theirs, exponential=ours is forecast.spread)
+            unit = np.maximum(np.abs(theirs), 1.0) if name == "spread" else units.get(name, 1.0)
             worst = max(worst, float((np.abs(ours - theirs) / unit).max(initial=0.0)))
             rounding = max(rounding, float((np.abs(theirs - true) / unit).max(initial=0.0)))
     if not worst <= max(TOLERANCE_M, ROUNDING * rounding):

@@ -36,7 +36,7 @@ class Box(NamedTuple):
             drawn.append(
                 element("line", x1=f"{at:.1f}", x2=f"{at:.1f}", y1=self.top, y2=bottom, class_="grid")
             )
-            drawn.append(element("text", f"{value:g}", x=f"{at:.1f}", y=bottom + 14, text_anchor="middle"))
+            drawn.append(element("text", f"{value:g}", x=f"{at:.1f}", y=bottom + 18, text_anchor="middle"))
         for value in _ticks(self.low[1], self.high[1]):
             at = float(self.px(np.array([self.low[0], value]))[1])
             drawn.append(
@@ -44,7 +44,7 @@ class Box(NamedTuple):
             )
             drawn.append(element("text", f"{value:g}", x=self.left - 5, y=f"{at + 4:.1f}", text_anchor="end"))
         middle = f"{self.left + self.width / 2:.1f}", f"{self.top + self.height / 2:.1f}"
-        drawn.append(element("text", x, x=middle[0], y=bottom + 30, text_anchor="middle", class_="title"))
+        drawn.append(element("text", x, x=middle[0], y=bottom + 33, text_anchor="middle", class_="title"))
         turned = f"translate(9 {middle[1]}) rotate(-90)"
         drawn.append(element("text", y, transform=turned, text_anchor="middle", class_="title"))
         return element("g", *drawn)

@@ -25,6 +25,7 @@ from trajpred.learn.model import TrajectoryModel
 from trajpred.learn.train import Run, Training, fit, load_model
 from trajpred.metrics import summarise
 from trajpred.place import PLACE
+from trajpred.types import Scene, ids_from_int
 from trajpred.windows import cut
 
 MODEL = ModelConfig(hidden=16, modes=3, neighbours=NeighbourConfig(count=2, radius_m=8.0))
@@ -33,6 +34,18 @@ TRAINING = TrainingConfig(epochs=4, batch_agents=64, ema_decay=0.9, threads=1, l
 
 def windows(seed=0):
     return cut((crowd(agents=10, seed=seed),), Protocol())
+
+
+def circling(seed=0, agents=10, steps=40):
+    """Windows of agents who go in circles, each its own: where to is to be learned from the history."""
+    rng = np.random.default_rng(seed)
+    ranges = (-3.0, 3.0), (-0.3, 0.3), (0.5, 2.0)  # rad, rad per step, m/s
+    first, each, speed = (rng.uniform(low, high, (agents, 1)) for low, high in ranges)
+    course = first + each * np.arange(steps)
+    xy = np.cumsum(0.4 * speed[..., None] * np.stack([np.cos(course), np.sin(course)], axis=-1), axis=1)
+    agent, step = np.divmod(np.arange(agents * steps), steps)
+    scene = Scene.build("circling", step * 400_000_000, ids_from_int(agent), xy.reshape(-1, 2))
+    return cut((scene,), Protocol())
 
 
 def logged(out):
@@ -53,11 +66,11 @@ def test_training_lowers_the_error_logs_gradients_and_writes_a_run(tmp_path):
 
 
 def test_a_single_path_that_is_held_to_constant_velocity_goes_straight_on(tmp_path):
-    (batch,) = Batches(windows(1), MODEL.neighbours, None)
+    (batch,) = Batches(circling(1), MODEL.neighbours, None)
     off = []
     for weight in (0.0, 2.0):
-        training, out = replace(TRAINING, epochs=40, coasting_weight=weight), tmp_path / str(weight)
-        fit("crowd", windows(), windows(1), MODEL, training, out, progress=False)
+        training, out = replace(TRAINING, epochs=20, coasting_weight=weight), tmp_path / str(weight)
+        fit("circling", circling(), circling(1), MODEL, training, out, progress=False)
         model, _ = load_model(out)
         with torch.no_grad():
             futures, _ = model(batch.inputs, model.new_state(len(batch.inputs.steps)))
@@ -213,13 +226,14 @@ def test_a_run_starts_from_another_and_knows_what_that_knew(tmp_path):
         training = replace(TRAINING, **changes)
         start = tmp_path / others[0] if others else None
         out = tmp_path / name
-        return fit("crowd", windows(), windows(1), model, training, out, start_from=start, progress=False)
+        ours, others = circling(), circling(1)
+        return fit("circling", ours, others, model, training, out, start_from=start, progress=False)
 
-    first = run("first", epochs=10)
+    first = run("first", epochs=20)
     gently = {"epochs": 1, "learning_rate": 1e-9, "anneal_from": 0.0, "ema_decay": 0.0}
-    warm, cold = run("warm", "first", **gently), run("cold", **gently)
+    assert run("cold", **gently).score > 1.1 * first.score
+    warm = run("warm", "first", **gently)
     assert warm.score == pytest.approx(first.score, rel=1e-3)
-    assert cold.score > 1.03 * warm.score  # its anchors alone are most of the way
     assert run("better", "first", **gently | {"epochs": 10, "learning_rate": 1e-3}).score < first.score
     old, new = (load_model(tmp_path / name, calibrated=False)[0].state_dict() for name in ("first", "warm"))
     for name, weight in old.items():

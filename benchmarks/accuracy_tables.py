@@ -324,7 +324,7 @@ def cost(r: Results) -> str:
                 f"{seconds.mean():.0f}",
                 str(seeds[0]["parameters"]),
                 f"{np.median(ms):.2f}",
-                f"{np.median(scored):.0f}",
+                f"{np.median(scored):.0f}" if scored else "",
             )
         )
     header = ("model", "command, seed 0", "training, s", "parameters", "128 agents, ms", "scored windows/s")

@@ -137,7 +137,7 @@ TASKS = (
         for f in FOLDS
     ),
     Task("vru", "vru", (*CYCLISTS, "kitti"), start=UNIVERSAL),
-    Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",)),
+    Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",), start=PEOPLE),
     Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=UNIVERSAL),
 )
 """The longest first, so that both cores end together."""

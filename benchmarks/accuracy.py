@@ -127,6 +127,7 @@ TASKS = (
             (*_eth_ucy(f), "sdd_trajnet:test"),
             f,
             seeds_at_most=1,  # five models with five sets of training data
+            start=PEOPLE,
         )
         for f in FOLDS
     ),

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from accuracy_tables import HIDDEN, write_tables
+from accuracy_tables import BOTH_WAYS, HIDDEN, write_tables
 
 from data_tools.catalog import FOLDS, open_data
 from trajpred.cases import pick_cases
@@ -218,7 +218,8 @@ def one(task: Task, seed: int, runs: Path) -> None:
             raise SystemExit(1)
         for data in task.data:
             out = folder / f"{data.replace(':', '_')}_{calibrated}.json"
-            if not out.exists() and not (data.endswith(":min2") and calibrated == "false"):
+            wanted = calibrated == "true" or (task.name, data) in BOTH_WAYS
+            if wanted and not out.exists():
                 _write(out, scores(str(artefact), data))
     latency = folder / "latency.json"
     if not latency.exists():
@@ -323,7 +324,7 @@ def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
         "calibration": run["calibration"],
         **json.loads((folder / "latency.json").read_text()),
         "scores": {d: _read(folder, d, "true") for d in task.data},
-        "uncalibrated": {d: _read(folder, d, "false") for d in task.data if not d.endswith(":min2")},
+        "uncalibrated": {d: _read(folder, d, "false") for d in task.data if (task.name, d) in BOTH_WAYS},
     }
 
 

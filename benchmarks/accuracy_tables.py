@@ -280,17 +280,21 @@ def universal(r: Results) -> str:
     return table(("data", "score", "universal, m", "specialised, m", "ratio"), rows)
 
 
+BOTH_WAYS = (
+    *((f"eth_ucy_{f}", f"eth_ucy:{f}:test") for f in FOLDS),
+    ("sdd_trajnet", "sdd_trajnet:test"),
+    ("vru", "vru:test"),
+    ("sdd_bikers", "sdd:test:Biker"),
+    ("universal", "vru:test"),
+    ("universal", "sdd:test:Biker"),
+)
+"""Models and data that are scored without calibration, too."""
+
+
 def probabilities(r: Results) -> str:
     """Before and after calibration on val."""
     rows = []
-    for model, data in (
-        *((f"eth_ucy_{f}", f"eth_ucy:{f}:test") for f in FOLDS),
-        ("sdd_trajnet", "sdd_trajnet:test"),
-        ("vru", "vru:test"),
-        ("sdd_bikers", "sdd:test:Biker"),
-        ("universal", "vru:test"),
-        ("universal", "sdd:test:Biker"),
-    ):
+    for model, data in BOTH_WAYS:
         for title, kind in (("before", "uncalibrated"), ("after", "scores")):
             names = ("calibration_error", "nll", "brier_min_fde", "coverage_50", "coverage_90")
             rows.append(

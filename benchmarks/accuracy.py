@@ -203,30 +203,36 @@ def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], re
 
 
 def one(task: Task, seed: int, runs: Path) -> None:
-    """Train, export with calibration and without, score; each only if it is not there yet."""
+    """Train, export, score; without calibration, too, where a table shows it. What is there is kept."""
     from trajpred.cli import main as trajpred
 
     folder = folder_of(runs, task, seed)
     start = folder_of(runs, task.start, seed) / "run" if task.start else None
     if trajpred(task.words(folder / "run", start, seed)):
         raise SystemExit(1)
-    for calibrated in ("true", "false"):
+    for calibrated, data in (("true", task.data), ("false", _both_ways(task))):
+        if calibrated == "false" and not data:
+            continue
         artefact = folder / f"calibrated_{calibrated}.onnx"
         if not artefact.exists() and trajpred(
             ["export", str(folder / "run"), "--out", str(artefact), "--calibrated", calibrated]
         ):
             raise SystemExit(1)
-        for data in task.data:
-            out = folder / f"{data.replace(':', '_')}_{calibrated}.json"
-            wanted = calibrated == "true" or (task.name, data) in BOTH_WAYS
-            if wanted and not out.exists():
-                _write(out, scores(str(artefact), data))
+        for each in data:
+            out = folder / f"{each.replace(':', '_')}_{calibrated}.json"
+            if not out.exists():
+                _write(out, scores(str(artefact), each))
     latency = folder / "latency.json"
     if not latency.exists():
         _write(
             latency,
             {"ms": milliseconds(folder / "calibrated_true.onnx"), "parameters": parameters(folder / "run")},
         )
+
+
+def _both_ways(task: Task) -> list[str]:
+    """The data that it is scored on without calibration, too."""
+    return [data for data in task.data if (task.name, data) in BOTH_WAYS]
 
 
 def scores(model: str, data: str) -> dict[str, Any]:
@@ -324,7 +330,7 @@ def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
         "calibration": run["calibration"],
         **json.loads((folder / "latency.json").read_text()),
         "scores": {d: _read(folder, d, "true") for d in task.data},
-        "uncalibrated": {d: _read(folder, d, "false") for d in task.data if (task.name, d) in BOTH_WAYS},
+        "uncalibrated": {d: _read(folder, d, "false") for d in _both_ways(task)},
     }
 
 

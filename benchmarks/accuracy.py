@@ -20,9 +20,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -35,16 +35,23 @@ from accuracy_tables import BOTH_WAYS, HIDDEN, write_tables
 
 from data_tools.catalog import FOLDS, open_data
 from trajpred.cases import pick_cases
-from trajpred.config import PredictorConfig
-from trajpred.evaluate import Answer, answered, make_predictor
+from trajpred.config import NS_PER_S, ModelConfig, PredictorConfig, Protocol, TrainingConfig
+from trajpred.evaluate import Answer, answered, make_predictor, score_windows, scored_only
 from trajpred.metrics import AgentScores, score, summarise
+from trajpred.predictor import Predictor
 from trajpred.runtime import OnnxModel
 from trajpred.types import Bool
 from trajpred.viz import draw_predictions, draw_reliability
+from trajpred.windows import cut
 
 ROOT = Path(__file__).resolve().parents[1]
 DENSE_M, DENSE_OTHERS = 3.0, 3
 LATENCY_AGENTS, LATENCY_CALLS = 128, 300
+FINE = 5
+"""Of the protocol's step of 0.4 s: the cyclists' clips have all of these points."""
+HISTORIES = ((1, FINE), (2, FINE), (4, FINE), (8, FINE), (18, 2), (36, 1))
+"""How many observations, the last at the moment itself, and how many points of the fine grid apart."""
+SHORT = ("min_ade_6", "min_fde_6", "ade_single", "fde_single")
 BRIEF = (
     "min_ade_20",
     "min_fde_20",
@@ -54,6 +61,10 @@ BRIEF = (
     "fde_single",
     "calibration_error",
 )
+
+
+DEFAULTS = json.loads(json.dumps([asdict(part) for part in (Protocol(), ModelConfig(), TrainingConfig())]))
+"""Of all that a configuration does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,8 @@ class Task:
     seeds_at_most: int | None = None
     start: Task | None = None
     """The one whose weights it starts from, seed by seed."""
+    shortened: tuple[str, ...] = ()
+    """The data that it is scored on once more with less of the history, or more of it, see histories."""
 
     def seeds(self, asked: Sequence[int]) -> list[int]:
         """Those of the seeds that are asked for that it is trained with."""
@@ -87,11 +100,11 @@ class Task:
         return ["train", *config, *changes, "--out", str(out)]
 
     def identity(self) -> dict[str, Any]:
-        """What makes a recorded result one of this task: the command but for the seed, and all settings."""
+        """What makes a recorded result one of this task: command but for the seed, settings, defaults."""
         start = Path("runs", self.start.name) if self.start else None
         command = shlex.join(["trajpred", *self.words(Path("RUN"), start, 0)]).replace(f"{ROOT}/", "")
         settings = yaml.safe_load((ROOT / "configs" / f"{self.config}.yaml").read_text())
-        known = {"command": command, "settings": settings, "data": list(self.data)}
+        known = {"command": command, "settings": settings, "data": list(self.data), "defaults": DEFAULTS}
         return known | ({"start": self.start.identity()} if self.start else {})
 
 
@@ -115,7 +128,15 @@ SIMULATED = Task("simulated", "simulated", ("vru:test", "sdd:test:Biker", "sdd:t
 PEOPLE_DATA = (*(f"eth_ucy:{fold}:test" for fold in FOLDS), "sdd_trajnet:test")
 PEOPLE = Task("simulated_people", "simulated_people", PEOPLE_DATA)
 PEOPLE_ALONE = Task("simulated_people_alone", "simulated_people", (), None, ALONE, seeds_at_most=1)
-UNIVERSAL = Task("universal", "universal", WANDERERS, "zara1", ("--model.place", "vru"), start=SIMULATED)
+UNIVERSAL = Task(
+    "universal",
+    "universal",
+    WANDERERS,
+    "zara1",
+    ("--model.place", "vru"),
+    start=SIMULATED,
+    shortened=CYCLISTS,
+)
 TASKS = (
     SIMULATED,
     PEOPLE,
@@ -153,11 +174,17 @@ class Records:
         self._lock = Lock()
 
     def has(self, task: Task, seed: int) -> bool:
-        """Whether this was measured with these settings."""
+        """Whether all that belongs to it was measured with these settings."""
         known = self.content.get("models", {}).get(task.name)
-        if known is None or any(known[key] != value for key, value in task.identity().items()):
+        if known is None or any(known.get(key) != value for key, value in task.identity().items()):
             return False
-        return seed in [row["seed"] for row in known["seeds"]]
+        wanted = {
+            "scores": task.data,
+            "uncalibrated": _both_ways(task),
+            "histories": task.shortened,
+        }
+        rows = [row for row in known["seeds"] if row["seed"] == seed]
+        return any(all(set(row.get(k, {})) >= set(data) for k, data in wanted.items()) for row in rows)
 
     def add(self, task: Task, row: dict[str, Any]) -> None:
         """Of one seed; what was measured with other settings goes."""
@@ -203,31 +230,44 @@ def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], re
 
 
 def one(task: Task, seed: int, runs: Path) -> None:
-    """Train, export, score; without calibration, too, where a table shows it. What is there is kept."""
+    """Train, export, score; without calibration, too, where a table shows it.
+
+    What is there is kept, unless it was made of an earlier run in this folder.
+    """
     from trajpred.cli import main as trajpred
 
     folder = folder_of(runs, task, seed)
+    run = folder / "run" / "run.json"
+    if not run.exists():
+        for made in (*folder.glob("*.onnx"), *folder.glob("*.json")):
+            made.unlink()
+        _write(folder / "begun.json", {"commit": _commit()})
     start = folder_of(runs, task.start, seed) / "run" if task.start else None
-    if trajpred(task.words(folder / "run", start, seed)):
+    if trajpred(task.words(run.parent, start, seed)):
         raise SystemExit(1)
     for calibrated, data in (("true", task.data), ("false", _both_ways(task))):
         if calibrated == "false" and not data:
             continue
         artefact = folder / f"calibrated_{calibrated}.onnx"
         if not artefact.exists() and trajpred(
-            ["export", str(folder / "run"), "--out", str(artefact), "--calibrated", calibrated]
+            ["export", str(run.parent), "--out", str(artefact), "--calibrated", calibrated]
         ):
             raise SystemExit(1)
         for each in data:
-            out = folder / f"{each.replace(':', '_')}_{calibrated}.json"
-            if not out.exists():
-                _write(out, scores(str(artefact), each))
+            _make(folder, each, calibrated, partial(scores, str(artefact), each))
+    artefact = folder / "calibrated_true.onnx"
+    for each in task.shortened:
+        _make(folder, each, "histories", partial(histories, str(artefact), each))
     latency = folder / "latency.json"
     if not latency.exists():
-        _write(
-            latency,
-            {"ms": milliseconds(folder / "calibrated_true.onnx"), "parameters": parameters(folder / "run")},
-        )
+        _write(latency, {"ms": milliseconds(artefact), "parameters": parameters(run.parent)})
+
+
+def _make(folder: Path, data: str, what: str, measure: Callable[[], Any]) -> None:
+    """If it is not there yet; _read reads it."""
+    out = folder / f"{data.replace(':', '_')}_{what}.json"
+    if not out.exists():
+        _write(out, measure())
 
 
 def _both_ways(task: Task) -> list[str]:
@@ -255,6 +295,29 @@ def scores(model: str, data: str) -> dict[str, Any]:
     if among.any():
         summary["dense"]["metrics"] = summarise(everyone.take(among), bootstrap=0)["metrics"]
     return summary
+
+
+def histories(model: str, data: str) -> dict[str, dict[str, float]]:
+    """By how much of its history a predictor is given, the same agents each time: their errors, metres.
+
+    Named by the number of observations and their rate.
+    """
+    source = open_data(data.removesuffix(HIDDEN))
+    coarse = source.protocol
+    fine = {"fine": FINE, "observe": FINE * (coarse.observe - 1) + 1, "stride": FINE * coarse.stride}
+    protocol = replace(coarse, **fine)
+    windows = scored_only(cut(source.scenes, protocol, source.truth), source)
+    predictor = make_predictor(model, PredictorConfig(place=not data.endswith(HIDDEN)), protocol=protocol)
+    assert isinstance(predictor, Predictor)
+    found = {}
+    for observations, apart in HISTORIES:
+        given = windows.valid.copy()
+        at = np.arange(protocol.observe - 1, -1, -apart)[:observations]
+        given[:, np.setdiff1d(np.arange(protocol.observe), at)] = False
+        summary = summarise(score_windows(predictor, replace(windows, valid=given)), bootstrap=0)["metrics"]
+        rate = FINE * NS_PER_S / (apart * protocol.step_ns)
+        found[f"{observations} at {rate:g} Hz"] = {name: summary[name] for name in SHORT}
+    return found
 
 
 def crowded(answer: Answer) -> Bool:
@@ -320,15 +383,16 @@ def _short(values: Any) -> Any:
 
 
 def measured(task: Task, seed: int, folder: Path) -> dict[str, Any]:
-    """Of one model: commit, training time, parameters, milliseconds and all scores."""
+    """Of one model: the commit it was begun at, training time, parameters, milliseconds and all scores."""
     run = json.loads((folder / "run" / "run.json").read_text())
     return {
         "seed": seed,
-        "commit": _commit(),
+        **json.loads((folder / "begun.json").read_text()),
         "training_s": run["seconds"],
         "val_score": run["score"],
         "calibration": run["calibration"],
         **json.loads((folder / "latency.json").read_text()),
+        "histories": {d: _read(folder, d, "histories") for d in task.shortened},
         "scores": {d: _read(folder, d, "true") for d in task.data},
         "uncalibrated": {d: _read(folder, d, "false") for d in _both_ways(task)},
     }
@@ -346,8 +410,8 @@ def _commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
-def _read(folder: Path, data: str, calibrated: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / f"{data.replace(':', '_')}_{calibrated}.json").read_text())
+def _read(folder: Path, data: str, what: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / f"{data.replace(':', '_')}_{what}.json").read_text())
     return content
 
 
@@ -399,7 +463,12 @@ def main() -> None:
         return
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     data = dict.fromkeys(d for task in TASKS for d in task.data)
-    records.put(machine=machine, jobs=given.jobs, constant_velocity={d: scores("cv", d) for d in data})
+    records.put(
+        machine=machine,
+        jobs=given.jobs,
+        constant_velocity={d: scores("cv", d) for d in data},
+        constant_velocity_histories={d: histories("cv", d) for task in TASKS for d in task.shortened},
+    )
     for page in (ROOT / "README.md", ROOT / "docs" / "accuracy.md"):
         write_tables(records.content, page)
     print(given.json)

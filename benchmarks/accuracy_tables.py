@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ class Results:
         """(seeds,)."""
         return np.array([pick(row[kind][data]) for row in self.models[model]["seeds"]])
 
-    def fold_mean(self, models: str, data: str, pick: Pick) -> np.ndarray[Any, Any]:
-        """(seeds,) mean of the five folds; {} in the names stands for the fold."""
-        return np.mean([self.values(models.format(f), data.format(f), pick) for f in FOLDS], axis=0)
+    def fold_mean(
+        self, models: str, data: str, pick: Pick, folds: Sequence[str] = FOLDS
+    ) -> np.ndarray[Any, Any]:
+        """(seeds,) mean of the folds; {} in the names stands for the fold."""
+        return np.mean([self.values(models.format(f), data.format(f), pick) for f in folds], axis=0)
 
     def cv(self, data: str, pick: Pick) -> float:
         """Of constant velocity."""
@@ -58,6 +61,11 @@ def spread(values: np.ndarray[Any, Any], digits: int = 3) -> str:
 def pair(values: Sequence[np.ndarray[Any, Any]], digits: int = 3) -> str:
     """ADE/FDE, each with its spread."""
     return " / ".join(spread(v, digits) for v in values)
+
+
+def _two(values: Sequence[float], digits: int = 3) -> str:
+    """ADE/FDE without a spread."""
+    return " / ".join(f"{value:.{digits}f}" for value in values)
 
 
 BEST20 = metric("min_ade_20"), metric("min_fde_20")
@@ -108,10 +116,10 @@ def headline(r: Results) -> str:
         ("SDD bikers, single path, % below CV's ADE", "5", "15", spread(lower[0], 1)),
         ("SDD bikers, minADE6, % below CV's ADE", "50", "60", spread(lower[1], 1)),
         (
-            "universal, worst ratio to the specialised",
+            "universal, worst ratio to the specialised, ADE / FDE",
             "1.08",
             "1.00",
-            f"{max(ratio for *_, ratio in compared(r)):.2f}",
+            _two(np.max([ratios for *_, ratios in compared(r)], axis=0), 2),
         ),
         (
             "expected calibration error, K = 6: VRU",
@@ -126,7 +134,7 @@ def headline(r: Results) -> str:
             spread(r.values("sdd_bikers", bikers, metric("calibration_error"))),
         ),
         ("parameters", "1.5 M", "", f"{largest(r, 'parameters') / 1e6:.2f} M"),
-        ("one step of 128 agents, one thread, ms", "3", "1", f"{largest(r, 'ms'):.1f}"),
+        ("ONNX call for 128 agents, histories encoded, one thread, ms", "3", "1", _ms(r)),
     ]
     return table(("measure, `test`, mean ± standard deviation over seeds", "goal", "aim", "reached"), rows)
 
@@ -156,57 +164,87 @@ def eth_ucy(r: Results) -> str:
                 if fold == "mean"
                 else [r.cv(data, pick) for pick in SINGLE]
             )
-            rows.append(
-                (f"{fold}, {title}", n, pair(both(BEST20)), pair(both(SINGLE)), f"{cv[0]:.3f} / {cv[1]:.3f}")
-            )
+            rows.append((f"{fold}, {title}", n, pair(both(BEST20)), pair(both(SINGLE)), _two(cv)))
     unseen, count = "simulated_people", "eth_ucy:{}:test"
     before = (pair([r.fold_mean(unseen, count, pick) for pick in picks]) for picks in (BEST20, SINGLE))
     rows.append(("mean, all windows, of `simulated_people`, which saw no recording", "", *before, ""))
     return table(("fold", "n", "best of 20, ADE / FDE m", "single path", "constant velocity"), rows)
 
 
+PUBLISHED = (
+    (
+        "Trajectron++ (LSTM), features without a look at the future",
+        "0.31 / 0.52",
+        "",
+        "",
+        "128 (20 samples)",
+    ),
+    ("Trajectron++ as published", "0.19 / 0.41", "0.376 / 0.925", "", ""),
+    ("SGCN, run side by side, two tracks or more", "0.349 / 0.618", "0.518 / 1.089", "", "51"),
+    ("Graph-TERN, likewise", "0.222 / 0.336", "", "", ""),
+    (
+        "EqMotion, TUTR, EigenTrajectory, LED, SingularTrajectory",
+        "0.21 / 0.32 to 0.36",
+        "0.51 / 1.11 (EigenTrajectory)",
+        "7.76 / 12.69 (TUTR)",
+        "110 (TUTR)",
+    ),
+    ("MART", "", "", "7.4 / 11.8", ""),
+    ("MoFlow 2025, ViTE 2026", "0.20 / 0.32", "", "7.50 / 11.96 (MoFlow)", ""),
+    ("MoRE 2026 (language model)", "0.20 / 0.29", "0.476 / 0.877", "6.4 / 9.5", ""),
+)
+"""Of others: best of 20 and single path on ETH/UCY, best of 20 on SDD's standard split, milliseconds."""
+
+
+def field(r: Results) -> str:
+    """Ours beside what others publish."""
+    counts = {"all windows": "eth_ucy:{}:test", "two tracks or more": "eth_ucy:{}:test:min2"}
+    rows = []
+    for title, data in counts.items():
+        cv = _two([float(np.mean([r.cv(data.format(f), pick) for f in FOLDS])) for pick in SINGLE])
+        rows.append((f"constant velocity, {title}", "", cv, "", ""))
+    rows += PUBLISHED
+    others = pair([r.values("sdd_trajnet", "sdd_trajnet:test", pick) for pick in PIXELS20], 2), _ms(r)
+    for title, data in counts.items():
+        best, single = (
+            pair([r.fold_mean("eth_ucy_{}", data, pick) for pick in picks]) for picks in (BEST20, SINGLE)
+        )
+        rows.append((f"**trajpred**, {title}", best, single, *others))
+        others = "", ""
+    header = "", "ETH/UCY best of 20, m", "single path, m", "SDD best of 20, px", "128 agents, one thread, ms"
+    return table(header, rows)
+
+
+def _ms(r: Results) -> str:
+    return f"{largest(r, 'ms'):.1f}"
+
+
 def neighbours(r: Results) -> str:
     """With and without, for everyone and in dense scenes."""
     rows = []
-    for fold in FOLDS:
-        data = f"eth_ucy:{fold}:test"
-        dense = r.raw["constant_velocity"][data]["dense"]["n"]
-        for title, group in (("everyone", ()), (f"dense, n = {dense}", ("dense", "metrics"))):
-            if group and not dense:
-                continue
-            picks = [
-                metric(name, *group) for name in ("min_ade_20", "min_fde_20", "ade_single", "fde_single")
-            ]
-            alone, among = ([r.values(f"{m}_{fold}", data, p) for p in picks] for m in ("alone", "eth_ucy"))
-            same_seeds = among[0][: len(alone[0])]
-            change = 100.0 * (same_seeds.mean() / alone[0].mean() - 1.0)
-            rows.append(
-                (
-                    f"{fold}, {title}",
-                    pair(alone[:2]),
-                    pair(among[:2]),
-                    f"{change:+.1f} %",
-                    pair(alone[2:]),
-                    pair(among[2:]),
-                )
-            )
-    header = (
-        "fold",
-        "best of 20 without",
-        "with",
-        "change of ADE, same seeds",
-        "single path without",
-        "with",
-    )
-    return table(header, rows)
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = (("everyone", ()), ("dense", ("dense", "metrics")))
+    for fold, (title, group) in [*product(FOLDS, groups), ("mean", groups[0])]:
+        folds = FOLDS if fold == "mean" else (fold,)
+        dense = [r.raw["constant_velocity"][f"eth_ucy:{f}:test"]["dense"]["n"] for f in folds]
+        if group:
+            title = f"dense, n = {sum(dense)}"
+        picks = [metric(name, *group) for name in ("min_ade_20", "min_fde_20", "ade_single", "fde_single")]
+        alone, among = (
+            [r.fold_mean(models, "eth_ucy:{}:test", pick, folds) for pick in picks]
+            for models in ("alone_{}", "eth_ucy_{}")
+        )
+        seeds = len(alone[0])
+        change = [100.0 * (b[:seeds].mean() / a.mean() - 1.0) for a, b in zip(alone, among, strict=True)]
+        for what, one in (("best of 20", slice(2)), ("single path", slice(2, 4))):
+            changes = " / ".join(f"{each:+.1f}" for each in change[one])
+            rows.append((f"{fold}, {title}", what, pair(alone[one]), pair(among[one]), changes))
+    return table(("fold", "ADE / FDE, m", "without", "with", "change, the same seed, %"), rows)
 
 
 def sdd_trajnet(r: Results) -> str:
     """In pixels."""
     data = "sdd_trajnet:test"
-    rows = [
-        ("constant velocity", "", f"{r.cv(data, PIXELS_SINGLE[0]):.2f} / {r.cv(data, PIXELS_SINGLE[1]):.2f}")
-    ]
+    rows = [("constant velocity", "", _two([r.cv(data, pick) for pick in PIXELS_SINGLE], 2))]
     rows.append(
         (
             "trajpred",
@@ -228,11 +266,15 @@ def wanderers(r: Results) -> str:
         ("sdd:test:Biker", "simulated"),
         ("sdd:test", "sdd_bikers"),
         ("kitti", "universal"),
+        ("kitti", "simulated"),
     ):
         cv = r.raw["constant_velocity"][data]
         groups: list[tuple[str, tuple[str, ...]]] = [("all", ())]
         groups += [
-            (name, (key, name)) for key in ("per_motion", "per_class") for name in cv[key] if len(cv[key]) > 1
+            (name if key == "per_motion" else f"class: {name}", (key, name))
+            for key in ("per_motion", "per_class")
+            for name in cv[key]
+            if len(cv[key]) > 1
         ]
         for title, group in groups:
             n = int(metric("n", *group)({**cv, "metrics": {"n": cv["n"]}}))
@@ -240,44 +282,51 @@ def wanderers(r: Results) -> str:
             if n < 20:
                 continue
             ours = [r.values(model, data, pick) for pick in picks]
-            base = " / ".join(f"{r.cv(data, pick):.3f}" for pick in picks[:2])
+            base = _two([r.cv(data, pick) for pick in picks[:2]])
             rows.append((f"{data} ({model})", title, str(n), pair(ours[:2]), pair(ours[2:]), base))
     return table(("data (model)", "who", "n", "single path, m", "best of 6, m", "constant velocity, m"), rows)
 
 
-def compared(r: Results) -> list[tuple[str, str, str, str, float]]:
-    """The universal model beside each specialised one: what, universal, specialised, ratio."""
+def compared(r: Results) -> list[tuple[str, str, str, str, list[float]]]:
+    """The universal model beside each specialised one: data, score, universal, specialised, ratios."""
     rows = []
-    for title, models, special, data, names in (
-        (
-            "ETH/UCY, mean of folds",
-            "universal20_{}",
-            "eth_ucy_{}",
-            "eth_ucy:{}:test",
-            ("min_ade_20", "ade_single"),
-        ),
-        ("SDD TrajNet", "universal20_{}", "sdd_trajnet", "sdd_trajnet:test", ("min_ade_20", "ade_single")),
-        ("VRU cyclists", "universal", "vru", "vru:test", ("min_ade_6", "ade_single")),
-        (
-            "VRU cyclists, place not known",
-            "universal",
-            "vru",
-            f"vru:test{HIDDEN}",
-            ("min_ade_6", "ade_single"),
-        ),
-        ("SDD bikers", "universal", "sdd_bikers", "sdd:test:Biker", ("min_ade_6", "ade_single")),
-        ("SDD, all classes", "universal", "sdd_bikers", "sdd:test", ("min_ade_6", "ade_single")),
+    for title, models, special, data, best in (
+        ("ETH/UCY, mean of folds", "universal20_{}", "eth_ucy_{}", "eth_ucy:{}:test", BEST20),
+        ("SDD TrajNet", "universal20_{}", "sdd_trajnet", "sdd_trajnet:test", BEST20),
+        ("VRU cyclists", "universal", "vru", "vru:test", BEST6),
+        ("VRU cyclists, place not known", "universal", "vru", f"vru:test{HIDDEN}", BEST6),
+        ("SDD bikers", "universal", "sdd_bikers", "sdd:test:Biker", BEST6),
+        ("SDD, all classes", "universal", "sdd_bikers", "sdd:test", BEST6),
     ):
-        for name in names:
-            ours, theirs = (r.fold_mean(m, data, metric(name)) for m in (models, special))
-            rows.append((title, name, spread(ours), spread(theirs), float(ours.mean() / theirs.mean())))
+        for score, picks in ((f"best of {20 if best is BEST20 else 6}", best), ("single path", SINGLE)):
+            ours, theirs = ([r.fold_mean(m, data, pick) for pick in picks] for m in (models, special))
+            ratios = [float(a.mean() / b.mean()) for a, b in zip(ours, theirs, strict=True)]
+            rows.append((title, score, pair(ours), pair(theirs), ratios))
     return rows
 
 
 def universal(r: Results) -> str:
     """As a table."""
-    rows = [(*row, f"{ratio:.2f}") for *row, ratio in compared(r)]
-    return table(("data", "score", "universal, m", "specialised, m", "ratio"), rows)
+    rows = [(*row, _two(ratios, 2)) for *row, ratios in compared(r)]
+    return table(("data", "ADE / FDE", "universal, m", "specialised, m", "ratios"), rows)
+
+
+def histories(r: Results) -> str:
+    """The universal model by how much of a history it is given."""
+    rows = []
+    for data, whom in (("vru:test", "place known"), (f"vru:test{HIDDEN}", "place not known")):
+        seeds = [row["histories"][data] for row in r.models["universal"]["seeds"]]
+        for given, cv in r.raw["constant_velocity_histories"][data].items():
+            ours = {name: np.array([each[given][name] for each in seeds]) for name in cv}
+            rows.append(
+                (
+                    f"{given}, {whom}",
+                    pair([ours["ade_single"], ours["fde_single"]]),
+                    pair([ours["min_ade_6"], ours["min_fde_6"]]),
+                    _two([cv["ade_single"], cv["fde_single"]]),
+                )
+            )
+    return table(("observations", "single path, m", "best of 6, m", "constant velocity, m"), rows)
 
 
 BOTH_WAYS = (
@@ -289,17 +338,23 @@ BOTH_WAYS = (
     ("universal", "sdd:test:Biker"),
 )
 """Models and data that are scored without calibration, too."""
+CALIBRATED = (
+    ("vru", f"vru:test{HIDDEN}"),
+    ("universal", f"vru:test{HIDDEN}"),
+    ("universal", "sdd:test"),
+    ("universal", "kitti"),
+)
+"""Those whose probabilities are shown as they are used, with calibration."""
 
 
 def probabilities(r: Results) -> str:
     """Before and after calibration on val."""
     rows = []
-    for model, data in BOTH_WAYS:
-        for title, kind in (("before", "uncalibrated"), ("after", "scores")):
-            names = ("calibration_error", "nll", "brier_min_fde", "coverage_50", "coverage_90")
-            rows.append(
-                (f"{model}, {data}", title, *(spread(r.values(model, data, metric(n), kind)) for n in names))
-            )
+    both = [(*each, *way) for each in BOTH_WAYS for way in (("before", "uncalibrated"), ("after", "scores"))]
+    for model, data, title, kind in [*both, *((*each, "after", "scores") for each in CALIBRATED)]:
+        names = ("calibration_error", "nll", "brier_min_fde", "coverage_50", "coverage_90")
+        values = (spread(r.values(model, data, metric(n), kind)) for n in names)
+        rows.append((f"{model}, {data}", title, *values))
     return table(
         (
             "model, data",
@@ -331,6 +386,8 @@ def cost(r: Results) -> str:
                 f"{np.median(scored):.0f}" if scored else "",
             )
         )
+    hours = sum(row["training_s"] for model in r.models.values() for row in model["seeds"]) / 3600.0
+    rows.append(("all seeds of all models", "", f"{hours:.2f} h", "", "", ""))
     header = ("model", "command, seed 0", "training, s", "parameters", "128 agents, ms", "scored windows/s")
     return table(header, rows)
 
@@ -351,11 +408,13 @@ def reliability(_: Results) -> str:
 PARTS = {
     "headline": headline,
     "eth_ucy": eth_ucy,
+    "field": field,
     "neighbours": neighbours,
     "sdd_trajnet": sdd_trajnet,
     "wanderers": wanderers,
     "cyclists": cyclists,
     "universal": universal,
+    "histories": histories,
     "probabilities": probabilities,
     "reliability": reliability,
     "cost": cost,

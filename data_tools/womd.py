@@ -109,16 +109,19 @@ def _scene(place: str, record: bytes) -> Scene:
         label += [LABELS.get(track.object_type, Label.UNKNOWN)] * len(seen)
         rows += [[getattr(state, name) for name in _STATE] for _, state in seen]
     column = dict(zip(_STATE, np.array(rows, np.float64).reshape(-1, len(_STATE)).T, strict=True))
-    return Scene.build(
-        scenario.scenario_id,
-        np.array(step, np.int64) * STEP_NS,
-        ids_from_int(np.array(identity, np.int64)),
-        np.stack([column["center_x"], column["center_y"]], axis=1),
-        label=np.array(label, np.uint8),
-        yaw=column["heading"],
-        velocity=np.stack([column["velocity_x"], column["velocity_y"]], axis=1),
-        size=np.stack([column["length"], column["width"], column["height"]], axis=1),
-    )
+    try:
+        return Scene.build(
+            scenario.scenario_id,
+            np.array(step, np.int64) * STEP_NS,
+            ids_from_int(np.array(identity, np.int64)),
+            np.stack([column["center_x"], column["center_y"]], axis=1),
+            label=np.array(label, np.uint8),
+            yaw=column["heading"],
+            velocity=np.stack([column["velocity_x"], column["velocity_y"]], axis=1),
+            size=np.stack([column["length"], column["width"], column["height"]], axis=1),
+        )
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 @cache

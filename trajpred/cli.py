@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` is instant.
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -58,7 +59,11 @@ def train(
     learn = _learn()
     names = {split: _fill(data, fold, split) for split in ("train", "val")}
     names["val"] = val or names["val"]
-    if start_from:  # said now, not after minutes of reading and simulating
+    # What is wrong is said now, not after minutes of reading and simulating.
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(f"{out}: cannot be written: {there} is no folder to write in")
+    if start_from:
         learn.Run.finished(start_from)
     sources = {split: _open(name, data_root) for split, name in names.items()}
     run = learn.fit(

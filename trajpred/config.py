@@ -45,7 +45,10 @@ class Protocol:
 
     @property
     def coarse(self) -> Protocol:
-        """The same windows with a history at step_ns, as they are scored."""
+        """With a history at step_ns, as windows are scored; stride counts these steps then.
+
+        Where it is more than 1, what is scored in training are moments farther apart than those trained on.
+        """
         return replace(self, fine=1, observe=(self.observe - 1) // self.fine + 1)
 
     @property

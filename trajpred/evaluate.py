@@ -21,7 +21,7 @@ from trajpred.predictor import Predictor
 from trajpred.recorded import Recorded, is_log
 from trajpred.runtime import OnnxModel, Provider
 from trajpred.timegrid import resample
-from trajpred.types import Bool, Float, Ids, Int, Prediction, Scene, TrackFrame, ids_from_int
+from trajpred.types import Bool, Float, Ids, Int, Label, Prediction, Scene, TrackFrame, ids_from_int
 from trajpred.windows import DataSource, Windows, cut
 
 T = TypeVar("T")
@@ -152,10 +152,19 @@ def answered(
 
 
 def scored_only(windows: Windows, source: DataSource) -> Windows:
-    """The moments of those of the classes that the source scores: they alone are targets."""
+    """The moments of those of the classes that the source scores: they alone are targets.
+
+    Raises InputError if nobody of them has a complete window.
+    """
     if not source.scored_labels:
         return windows
-    return windows.of_interest(np.isin(windows.label, source.scored_labels))
+    scored = windows.of_interest(np.isin(windows.label, source.scored_labels))
+    if not len(scored):
+        names = ", ".join(Label(label).name for label in source.scored_labels)
+        raise InputError(
+            f"{source.name}: nothing to score or to train on: no {names} is seen for a whole window"
+        )
+    return scored
 
 
 def score_windows(predictor: Answers, windows: Windows, progress: Progress[Any] | None = None) -> AgentScores:

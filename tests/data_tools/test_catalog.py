@@ -13,7 +13,7 @@ from trajpred.errors import InputError
 from trajpred.evaluate import scored_only
 from trajpred.tables import write_table
 from trajpred.types import Label, Scene, ids_from_int
-from trajpred.windows import Windows, cut
+from trajpred.windows import DataSource, Windows, cut
 
 
 def constant_velocity_errors(source, label=None):
@@ -309,6 +309,21 @@ def test_paths_of_nothing(tmp_path, name):
 def test_a_folder_of_nothing(tmp_path):
     with pytest.raises(InputError, match=r"no \*\.parquet"):
         open_data(str(tmp_path))
+
+
+def test_a_class_of_whom_nobody_is_seen_for_long_enough_is_named():
+    once = Scene.build("once", [0], ids_from_int(np.zeros(1, np.int64)), np.zeros((1, 2)), label=[Label.CAR])
+    steps = np.arange(20)
+    walk = Scene.build(
+        "walk",
+        steps * Protocol().step_ns,
+        ids_from_int(np.ones(20, np.int64)),
+        np.stack([steps, steps], axis=1),
+        label=np.full(20, Label.PEDESTRIAN),
+    )
+    some = DataSource("both", (once, walk), Protocol(), scored_labels=(Label.CAR,))
+    with pytest.raises(InputError, match="both: nothing to score or to train on: no CAR is seen"):
+        scored_only(cut(some.scenes, some.protocol), some)
 
 
 @pytest.mark.parametrize("part", ["wheels", "foot"])

@@ -98,6 +98,10 @@ def test_several_records_in_a_file(tmp_path):
         (framed(field(9, b"something else")), "record 0: not a Scenario"),
         (framed(scenario(TRACKS, times=(10.0, 10.1, 10.3))), "step 2 is 0.100 s off"),
         (framed(scenario([track(1, 1, [state()] * 2)], own=5)), "track 1 has 2 states of 3 steps"),
+        (
+            framed(scenario([track(1, 1, [state(np.nan)] * 3)], own=5)),
+            "record 0: abc: row 0: the position",
+        ),
     ],
 )
 def test_what_is_not_a_scenario_is_named(tmp_path, content, says):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import time
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.learn.conftest import crowd
+from trajpred.cli import main
 from trajpred.config import ModelConfig, NeighbourConfig, Protocol, TrainingConfig
 from trajpred.errors import InputError
 from trajpred.evaluate import make_predictor, score_windows
@@ -364,6 +366,36 @@ def test_a_folder_that_is_no_run_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="not a training run"):
         export(tmp_path, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_a_checkpoint_that_is_cut_off_is_named_with_the_way_out(tmp_path, name):
+    out = tmp_path / "run"
+    fit("crowd", windows(), windows(1), MODEL, TRAINING, out, progress=False)
+    content = (out / name).read_bytes()
+    (out / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=rf"{name}: not a checkpoint, .*remove .*run and train again"):
+        if name == "best.ckpt":
+            export(out, tmp_path / "m.onnx")
+        else:
+            replace(Run.read(out), seconds=None, score=None, calibration=None).write(out)
+            fit("crowd", windows(), windows(1), MODEL, TRAINING, out, progress=False)
+
+
+def test_what_averages_the_weights_does_not_copy_the_windows():
+    training = Training(
+        TrajectoryModel(MODEL, fit_grid(windows(), MODEL, 0)), windows(), windows(1), TRAINING
+    )
+    copied = copy.deepcopy(training)
+    assert copied.model is not training.model
+    assert copied.train_dataloader().dataset is training.train_dataloader().dataset
+
+
+def test_a_run_where_nothing_can_be_written_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "run"
+    assert main(["train", "--data", "no:such:{split}", "--out", str(out)]) == 2
+    assert f"{out}: cannot be written" in capsys.readouterr().err
 
 
 def test_the_ablation_compares_encoders(tmp_path):

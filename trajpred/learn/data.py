@@ -312,6 +312,10 @@ class Batches(IterableDataset[Batch]):
     def __len__(self) -> int:
         return max(1, round(int(self._targets.sum()) / self._agents))
 
+    def __deepcopy__(self, _memo: object) -> Batches:
+        """Itself: who averages weights copies all that holds them, and windows take gigabytes."""
+        return self
+
     def __iter__(self) -> Iterator[Batch]:
         order = np.arange(len(self._targets))
         rng = np.random.default_rng([self._training.seed if self._training else 0, self.epoch])

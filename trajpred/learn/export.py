@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from trajpred import __version__
 from trajpred.config import Protocol
-from trajpred.errors import ArtefactError
+from trajpred.errors import ArtefactError, InputError
 from trajpred.features import FEATURES, RELATION, Neighbours
 from trajpred.learn.data import FLAGS
 from trajpred.learn.model import Inputs, State, TrajectoryModel
@@ -48,18 +48,25 @@ class _Graph(nn.Module):
 def export(run_folder: Path, out: Path, *, calibrated: bool = True) -> ModelInfo:
     """Write the run's best model to `out`, whole or not at all; calibrated, unless told otherwise.
 
-    Raises ArtefactError if ONNX and torch disagree by more than TOLERANCE_M anywhere.
+    Raises ArtefactError if ONNX and torch disagree by more than TOLERANCE_M anywhere, InputError if the
+    folder is not a run or `out` cannot be written.
     """
     model, run = load_model(run_folder, calibrated=calibrated)
     info = describe(model, run if calibrated else replace(run, calibration=None))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    sealed = seal(to_onnx(model, info))
     draft = out.with_name(out.name + ".tmp")
     try:
-        draft.write_bytes(seal(to_onnx(model, info)))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(sealed)
         check_parity(model, OnnxModel.load(draft, provider="cpu"))
         draft.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    except ArtefactError as error:
+        raise ArtefactError(f"{run_folder}: not exported: {error}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        if draft.exists():
+            draft.unlink()
     return info
 
 

@@ -13,6 +13,7 @@ import time
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,10 @@ def fit(
         start=asdict(begun) if begun else None,
         place=json.loads(json.dumps(asdict(place))) if place else None,
     )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
     if (out / RUN_FILE).exists():
         earlier = Run.read(out)
         if not run.same_work(earlier):
@@ -362,7 +366,7 @@ def _train(training: Training, out: Path, progress: bool) -> tuple[float, float]
         deterministic=True,
     )
     last = out / "last.ckpt"
-    resume = str(last) if last.exists() else None
+    resume = str(last) if last.exists() and _checkpoint(last) else None
     try:
         trainer.fit(training, ckpt_path=resume, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt; whether to exit is not for a library to say
@@ -384,13 +388,24 @@ def load_model(out: Path, *, calibrated: bool = True) -> tuple[TrajectoryModel, 
     path = out / "best.ckpt"
     if not path.exists():
         raise InputError(f"{path}: no checkpoint yet: let `trajpred train --out {out}` run for an epoch")
-    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {name.removeprefix("model."): value for name, value in weights.items()}
+    weights = {name.removeprefix("model."): value for name, value in _checkpoint(path)["state_dict"].items()}
     settings = {**run.model, "neighbours": NeighbourConfig(**run.model["neighbours"])}
     model = _of(weights, ModelConfig(**settings))
     if calibrated and run.calibration is not None:
         fold(model, Calibration(**run.calibration))
     return model.eval(), run
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """What Lightning wrote; raises InputError for what is cut off, or is none."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"]
+    except (OSError, RuntimeError, EOFError, UnpicklingError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a checkpoint, or cut off ({error}): remove {path.parent} and train again"
+        ) from None
+    return content
 
 
 def _prepare(config: TrainingConfig) -> None:

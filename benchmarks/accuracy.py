@@ -33,7 +33,7 @@ import numpy as np
 import yaml
 from accuracy_tables import BOTH_WAYS, HIDDEN, write_tables
 
-from data_tools.catalog import FOLDS, open_data
+from data_tools.catalog import FOLDS, KEPT_VARIABLE, open_data
 from trajpred.cases import pick_cases
 from trajpred.config import NS_PER_S, ModelConfig, PredictorConfig, Protocol, TrainingConfig
 from trajpred.evaluate import Answer, answered, make_predictor, score_windows, scored_only
@@ -430,6 +430,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/accuracy.json"))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    os.environ.setdefault(KEPT_VARIABLE, str(given.runs.resolve() / "simulated_traffic"))
     tasks = {task.name: task.on(given.split) for task in TASKS}
     if given.one:
         name, seed, core = given.one

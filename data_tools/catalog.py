@@ -25,6 +25,7 @@ FOLD is eth, hotel, univ, zara1 or zara2; SPLIT is train, val or test.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -37,6 +38,7 @@ from data_tools import eth_ucy, kitti, rosbag2, sdd, sdd_trajnet, vru, womd
 from data_tools.simulate.layouts import LAYOUTS
 from data_tools.simulate.record import Recording, record
 from data_tools.text import WORD, find_files, read_columns
+from trajpred import __version__
 from trajpred.config import NS_PER_S, Protocol
 from trajpred.errors import InputError
 from trajpred.progress import bar
@@ -49,6 +51,9 @@ LOG = "tracks.mcap"
 
 ROOT_VARIABLE = "TRAJPRED_DATA"
 DEFAULT_ROOT = Path("../shared/data")
+
+KEPT_VARIABLE = "TRAJPRED_SIMULATED"
+"""Names a folder that keeps simulated traffic, so that it is simulated once."""
 
 FOLDS = ("eth", "hotel", "univ", "zara1", "zara2")
 SPLITS = ("train", "val", "test")
@@ -295,8 +300,28 @@ def _simulated(name: str, options: list[str], _root: Path) -> DataSource:
 def _simulate(name: str, wanted: list[tuple[str, int]], seconds: float, rate_hz: float) -> list[Recording]:
     """Each scenario with its seed, on all cores."""
     with ProcessPoolExecutor(min(len(os.sched_getaffinity(0)), len(wanted))) as pool:
-        made = [pool.submit(record, scenario, seconds, seed, rate_hz) for scenario, seed in wanted]
+        made = [pool.submit(_recorded, scenario, seconds, seed, rate_hz) for scenario, seed in wanted]
         return [future.result() for future in bar(made, len(made), f"simulating {name}")]
+
+
+def _recorded(scenario: str, seconds: float, seed: int, rate_hz: float) -> Recording:
+    """As kept, if there is a folder for that and it is there; else simulated, and kept."""
+    kept = os.environ.get(KEPT_VARIABLE)
+    if not kept:
+        return record(scenario, seconds, seed, rate_hz)
+    folder = Path(kept) / __version__ / f"{scenario}_{seed}_{seconds:g}s_{rate_hz:g}Hz"
+    if Recording.is_one(folder):
+        return Recording.read(folder)
+    made = record(scenario, seconds, seed, rate_hz)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        made.write_tables(draft)
+        draft.rename(folder)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not Recording.is_one(folder):  # or else another process was faster
+            raise InputError(f"{folder}: cannot be written ({error.strerror}): see {KEPT_VARIABLE}") from None
+    return made
 
 
 def _positions(scene: Scene) -> Scene:

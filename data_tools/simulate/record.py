@@ -34,8 +34,12 @@ class Recording:
         """tracks.mcap, tracks.parquet, truth.parquet and tracks.lanes.geojson. Raises InputError."""
         if folder.exists() and not overwrite:
             raise InputError(f"{folder}: exists already; choose another name, or ask with --overwrite")
-        folder.mkdir(parents=True, exist_ok=True)
+        self.write_tables(folder)
         write_log(self.tracks, folder / "tracks.mcap", overwrite)
+
+    def write_tables(self, folder: Path) -> None:
+        """All but the log: what `read` reads, which gives back the very same numbers. Raises InputError."""
+        folder.mkdir(parents=True, exist_ok=True)
         write_table(self.tracks, folder / TRACKS, self.truth.ids)
         write_table(self.truth.scene, folder / TRUTH)
         self.lanes.write(folder / "tracks.lanes.geojson")

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -324,6 +325,33 @@ def test_a_class_of_whom_nobody_is_seen_for_long_enough_is_named():
     some = DataSource("both", (once, walk), Protocol(), scored_labels=(Label.CAR,))
     with pytest.raises(InputError, match="both: nothing to score or to train on: no CAR is seen"):
         scored_only(cut(some.scenes, some.protocol), some)
+
+
+def test_simulated_traffic_that_is_kept_is_the_same_and_not_simulated_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(catalog, "SIMULATED_SEEDS", {"val": range(1)})
+    monkeypatch.setattr(catalog, "SIMULATED_S", 13.0)
+    fresh = open_data("simulated:val:junction", tmp_path)
+    monkeypatch.setenv(catalog.KEPT_VARIABLE, str(tmp_path / "kept"))
+    first = open_data("simulated:val:junction", tmp_path)
+    monkeypatch.setattr(catalog, "record", None)
+    again = open_data("simulated:val:junction", tmp_path)
+    for other in (first, again):
+        for ours, theirs in zip(
+            (fresh.scenes[0], fresh.truth[0].scene), (other.scenes[0], other.truth[0].scene), strict=True
+        ):
+            for field in fields(Scene):
+                np.testing.assert_array_equal(getattr(ours, field.name), getattr(theirs, field.name))
+        np.testing.assert_array_equal(fresh.truth[0].ids, other.truth[0].ids)
+    assert [len(folder.name.split("_")) for folder in (tmp_path / "kept").glob("*/*")] == [4]
+
+
+def test_a_folder_that_cannot_keep_simulated_traffic_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(catalog.KEPT_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setattr(catalog, "SIMULATED_SEEDS", {"val": range(1)})
+    monkeypatch.setattr(catalog, "SIMULATED_S", 2.0)
+    with pytest.raises(InputError, match=rf"file/.*: cannot be written .*: see {catalog.KEPT_VARIABLE}"):
+        open_data("simulated:val:junction", tmp_path)
 
 
 @pytest.mark.parametrize("part", ["wheels", "foot"])

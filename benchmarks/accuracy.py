@@ -34,7 +34,7 @@ import yaml
 from accuracy_tables import BOTH_WAYS, HIDDEN, write_tables
 
 from data_tools.catalog import FOLDS, KEPT_VARIABLE, open_data
-from trajpred.cases import pick_cases
+from trajpred.cases import Pick, pick_cases
 from trajpred.config import NS_PER_S, ModelConfig, PredictorConfig, Protocol, TrainingConfig
 from trajpred.evaluate import Answer, answered, make_predictor, score_windows, scored_only
 from trajpred.metrics import AgentScores, score, summarise
@@ -221,8 +221,8 @@ def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], re
     row = measured(task, seed, folder)
     if split == "test":
         records.add(task, row)
-        if (task.name, seed) == ("vru", 0):
-            draw(folder, ROOT / "docs" / "pictures")
+        if seed == 0 and task.name in DRAWN:
+            draw(folder, *DRAWN[task.name], ROOT / "docs" / "pictures")
     lines = [f"{task.name}, seed {seed}: {time.monotonic() - begun:.0f} s"]
     for data, found in row["scores"].items():
         lines.append(f"  {data}: " + ", ".join(f"{name} {found['metrics'][name]:.3f}" for name in BRIEF))
@@ -489,19 +489,23 @@ def stages(waiting: Sequence[Job], known: Mapping[str, Task]) -> list[list[Job]]
     ]
 
 
-def draw(cyclists: Path, pictures: Path) -> None:
-    """How far probabilities can be believed before and after calibration; typical and worst cases."""
-    panels = {
-        title: _read(cyclists, "vru:test", calibrated)["reliability"]
-        for title, calibrated in (("before calibration", "false"), ("after calibration", "true"))
-    }
-    draw_reliability(panels, pictures / "reliability.png")
-    predictor, source = make_predictor(str(cyclists / "calibrated_true.onnx")), open_data("vru:test")
-    for pick, title in (("typical", "Typical cyclists"), ("worst", "The worst predicted cyclists")):
-        cases = pick_cases(predictor, source, pick, 6)
-        draw_predictions(
-            cases, pictures / f"cyclists_{pick}.png", f"{title}: what was seen, six futures, what came"
-        )
+DRAWN = {"vru": ("vru:test", "cyclists"), "sdd_bikers": ("sdd:test:Biker", "bikers")}
+"""Of whose first seed cases are drawn: on what, and what the pictures are called."""
+
+
+def draw(folder: Path, data: str, name: str, pictures: Path) -> None:
+    """Typical and worst cases; how far probabilities can be believed before and after calibration."""
+    predictor, source = make_predictor(str(folder / "calibrated_true.onnx")), open_data(data)
+    picks: tuple[Pick, ...] = ("typical", "worst")
+    for pick in picks:
+        title = f"{data}, {pick}: what was seen, six futures, what came"
+        draw_predictions(pick_cases(predictor, source, pick, 6), pictures / f"{name}_{pick}.png", title)
+    if name == "cyclists":
+        panels = {
+            title: _read(folder, data, calibrated)["reliability"]
+            for title, calibrated in (("before calibration", "false"), ("after calibration", "true"))
+        }
+        draw_reliability(panels, pictures / "reliability.png")
 
 
 if __name__ == "__main__":

@@ -392,19 +392,6 @@ def cost(r: Results) -> str:
     return table(header, rows)
 
 
-def cyclists(_: Results) -> str:
-    """Pictures that benchmarks/accuracy.py draws."""
-    return (
-        "![Typical cyclists](pictures/cyclists_typical.png)\n\n"
-        "![The worst predicted cyclists](pictures/cyclists_worst.png)"
-    )
-
-
-def reliability(_: Results) -> str:
-    """Likewise."""
-    return "![Reliability before and after calibration](pictures/reliability.png)"
-
-
 PARTS = {
     "headline": headline,
     "eth_ucy": eth_ucy,
@@ -412,11 +399,9 @@ PARTS = {
     "neighbours": neighbours,
     "sdd_trajnet": sdd_trajnet,
     "wanderers": wanderers,
-    "cyclists": cyclists,
     "universal": universal,
     "histories": histories,
     "probabilities": probabilities,
-    "reliability": reliability,
     "cost": cost,
 }
 

@@ -313,14 +313,17 @@ def _recorded(scenario: str, seconds: float, seed: int, rate_hz: float) -> Recor
     if Recording.is_one(folder):
         return Recording.read(folder)
     made = record(scenario, seconds, seed, rate_hz)
+    if not (len(made.tracks) and len(made.truth.scene)):  # a table has rows
+        return made
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         made.write_tables(draft)
         draft.rename(folder)
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         if not Recording.is_one(folder):  # or else another process was faster
             raise InputError(f"{folder}: cannot be written ({error.strerror}): see {KEPT_VARIABLE}") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return made
 
 

@@ -65,7 +65,7 @@ def export(run_folder: Path, out: Path, *, calibrated: bool = True) -> ModelInfo
     except ArtefactError as error:
         raise ArtefactError(f"{run_folder}: not exported: {error}") from None
     finally:
-        if draft.exists():
+        if draft.exists():  # where a folder of its path is a file, to ask is no error, and to unlink is one
             draft.unlink()
     return info
 

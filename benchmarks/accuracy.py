@@ -148,7 +148,7 @@ TASKS = (
     ),
     Task("vru", "vru", (*CYCLISTS, "kitti"), start=UNIVERSAL),
     Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",), start=PEOPLE),
-    Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=UNIVERSAL),
+    Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=SIMULATED),
 )
 """The longest first, so that both cores end together."""
 

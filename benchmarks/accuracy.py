@@ -116,6 +116,8 @@ SIMULATED = Task("simulated", "simulated", ("vru:test", "sdd:test:Biker", "sdd:t
 PEOPLE_DATA = (*(f"eth_ucy:{fold}:test" for fold in FOLDS), "sdd_trajnet:test")
 PEOPLE = Task("simulated_people", "simulated_people", PEOPLE_DATA)
 PEOPLE_ALONE = Task("simulated_people_alone", "simulated_people", (), None, ALONE, seeds_at_most=1)
+SDD_TRAJNET = Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",), start=PEOPLE)
+SDD_ALONE = Task("sdd_trajnet_alone", "sdd_trajnet", (), None, ALONE, seeds_at_most=1, start=PEOPLE_ALONE)
 UNIVERSAL = Task(
     "universal",
     "universal",
@@ -141,13 +143,11 @@ TASKS = (
         for f in FOLDS
     ),
     UNIVERSAL,
-    *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f, start=PEOPLE) for f in FOLDS),
-    *(
-        Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE, seeds_at_most=1, start=PEOPLE_ALONE)
-        for f in FOLDS
-    ),
+    SDD_TRAJNET,
+    SDD_ALONE,
+    *(Task(f"eth_ucy_{f}", "eth_ucy", _eth_ucy(f), f, start=SDD_TRAJNET) for f in FOLDS),
+    *(Task(f"alone_{f}", "eth_ucy", _eth_ucy(f), f, ALONE, seeds_at_most=1, start=SDD_ALONE) for f in FOLDS),
     Task("vru", "vru", (*CYCLISTS, "kitti"), start=UNIVERSAL),
-    Task("sdd_trajnet", "sdd_trajnet", ("sdd_trajnet:test",), start=PEOPLE),
     Task("sdd_bikers", "sdd_bikers", ("sdd:test:Biker", "sdd:test"), start=SIMULATED),
 )
 """The longest first, so that both cores end together."""
@@ -230,6 +230,8 @@ def one(task: Task, seed: int, runs: Path) -> None:
         for made in (*folder.glob("*.onnx"), *folder.glob("*.json")):
             made.unlink()
         _write(folder / "begun.json", {"commit": _commit()})
+    elif not (folder / "begun.json").exists():
+        raise SystemExit(f"{folder}: of an earlier version, which did not say of what commit: remove it")
     start = folder_of(runs, task.start, seed) / "run" if task.start else None
     if trajpred(task.words(run.parent, start, seed)):
         raise SystemExit(1)

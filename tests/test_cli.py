@@ -206,6 +206,24 @@ def test_what_cannot_be_started_from_is_said_before_any_data_is_read(tmp_path, c
     assert str(recordings) not in line
 
 
+def test_recordings_are_held_out_of_train_and_of_val(tmp_path, capsys):
+    for split, seeds in (("train", (0, 1, 2)), ("val", (0, 1))):
+        (tmp_path / split).mkdir()
+        for seed in seeds:
+            write_table(demo_scene(seconds=20.0, seed=seed), tmp_path / split / f"{seed}.parquet")
+    words = ["train", "--data", str(tmp_path / "{split}"), "--out", str(tmp_path / "run")]
+    words += ["--protocol.step_ns", "200000000", "--protocol.observe", "5", "--protocol.predict", "5"]
+    words += ["--model.hidden", "16", "--model.modes", "2", "--training.epochs", "1"]
+    line = refused(capsys, *words, "--hold-out", "[road*]")
+    assert "no recording 'road*'" in line and "street_0, street_1, street_2" in line
+    for everything in ("['*']", "[street_0, street_1]"):  # of both, of val alone
+        assert "no recording is left" in refused(capsys, *words, "--hold-out", everything)
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--hold-out", "[street_1]"]) == 0
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["data"] == f"{tmp_path / 'train'}, without street_1"
+
+
 def test_options_may_be_spelt_with_dashes(tmp_path, capsys):
     line = refused(capsys, "evaluate", "--model", "cv", "--data", "vru:test", "--data-root", str(tmp_path))
     assert str(tmp_path) in line

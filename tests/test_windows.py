@@ -349,6 +349,22 @@ def test_what_a_tracker_made_of_a_truth_is_not_played_backwards():
         DataSource("seen", (scene,), TWO_AND_TWO, truth=(Truth(scene, scene.ids),)).reversed()
 
 
+def test_recordings_are_left_out_by_name_with_their_truth():
+    scenes = tuple(replace(scene_of({1: range(6)}), name=name) for name in ("quad/1", "quad/10", "gates/1"))
+    truths = tuple(Truth(scene, scene.ids) for scene in scenes)
+    source = DataSource("some", scenes, TWO_AND_TWO, truth=truths)
+    for names, left in (
+        (["quad/1"], [1, 2]),
+        (["quad/*"], [2]),
+        (["quad/10", "gates/?"], [0]),
+        ([], [0, 1, 2]),
+    ):
+        kept = source.without(names)
+        assert kept.scenes == tuple(scenes[at] for at in left)
+        assert kept.truth == tuple(truths[at] for at in left)
+    assert replace(source, truth=()).without(["quad/*"]).scenes == scenes[2:]
+
+
 def test_moments_in_which_nobody_is_of_interest_go():
     scene = scene_of({1: range(5), 2: range(1, 6)}, label=[Label.CAR] * 5 + [Label.PEDESTRIAN] * 5)
     windows = cut((scene,), TWO_AND_TWO)

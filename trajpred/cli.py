@@ -40,6 +40,7 @@ def train(
     data_root: Path | None = None,
     val: str | None = None,
     start_from: Path | None = None,
+    hold_out: list[str] = [],  # noqa: B006
 ) -> None:
     """Train a model; an interrupted run goes on where it was.
 
@@ -55,6 +56,8 @@ def train(
             `data` with val for {split}.
         start_from: Folder of a finished run whose weights it starts with, of the same network. A low
             training.learning_rate, and training.anneal_from 0, keep what they know.
+        hold_out: Recordings, by name or pattern (biwi_eth*, quad/*), that neither the network nor the
+            choice of the checkpoint sees, to compare settings on: --hold-out '[biwi_eth*]'.
     """
     learn = _learn()
     names = {split: _fill(data, fold, split) for split in ("train", "val")}
@@ -65,9 +68,10 @@ def train(
         raise InputError(f"{out}: cannot be written: {there} is no folder to write in")
     if start_from:
         learn.Run.finished(start_from)
-    sources = {split: _open(name, data_root) for split, name in names.items()}
+    sources = {split: _held_out(_open(name, data_root), hold_out, split) for split, name in names.items()}
+    without = f", without {', '.join(hold_out)}" if hold_out else ""
     run = learn.fit(
-        names["train"] + (f", picked by {val}" if val else ""),
+        names["train"] + without + (f", picked by {val}" if val else ""),
         _to_train_on(sources["train"], protocol, training),
         _windows(sources["val"], protocol.coarse if protocol else None),
         model,
@@ -359,6 +363,17 @@ def _open(name: str, root: Path | None) -> DataSource:
     from data_tools.catalog import open_data
 
     return open_data(name, root)
+
+
+def _held_out(source: DataSource, names: list[str], split: str) -> DataSource:
+    """Without these recordings; train holds each of them, and neither split is left with none."""
+    for name in names:
+        if split == "train" and len(source.without([name]).scenes) == len(source.scenes):
+            raise InputError(f"{source.name}: no recording {name!r} to hold out; there is {source.listed}")
+    kept = source.without(names)
+    if not kept.scenes:
+        raise InputError(f"{source.name}: no recording is left without {', '.join(names)}")
+    return kept
 
 
 def _road(log: Path, named: Path | None) -> Lanes | None:

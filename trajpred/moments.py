@@ -102,8 +102,7 @@ def choose_scene(source: DataSource, name: str | None = None) -> Scene:
     for scene in source.scenes:
         if name in (None, scene.name):
             return scene
-    names = ", ".join(scene.name for scene in source.scenes[:20])
-    raise InputError(f"{source.name}: no recording {name!r} in it; there is {names or 'none at all'}")
+    raise InputError(f"{source.name}: no recording {name!r} in it; there is {source.listed}")
 
 
 def default_model(log: Path) -> str:

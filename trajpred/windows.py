@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise, zip_longest
+from fnmatch import fnmatchcase
+from itertools import compress, pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -113,11 +115,22 @@ class DataSource:
     scored_labels: tuple[int, ...] = ()
     truth: tuple[Truth, ...] = ()
 
+    @property
+    def listed(self) -> str:
+        """The names of its recordings, the first twenty, as an error says them."""
+        return ", ".join(scene.name for scene in self.scenes[:20]) or "none at all"
+
     def reversed(self) -> DataSource:
         """The same recordings played backwards. Raises InputError where there is a truth apart from them."""
         if self.truth:
             raise InputError(f"{self.name}: a tracker's faults cannot be played backwards")
         return replace(self, scenes=tuple(scene.reversed() for scene in self.scenes))
+
+    def without(self, names: Sequence[str]) -> DataSource:
+        """The recordings but for those of these names, or patterns of names as of files: biwi_*, quad/*."""
+        kept = [not any(fnmatchcase(scene.name, name) for name in names) for scene in self.scenes]
+        scenes, truth = tuple(compress(self.scenes, kept)), tuple(compress(self.truth, kept))
+        return replace(self, scenes=scenes, truth=truth)
 
 
 def on_grid(scene: Scene, step_ns: int, *, together: bool = False, gap_max_ns: int | None = None) -> Scene:

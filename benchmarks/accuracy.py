@@ -164,7 +164,7 @@ class Records:
     def has(self, task: Task, seed: int) -> bool:
         """Whether all that belongs to it was measured with these settings."""
         known = self.content.get("models", {}).get(task.name)
-        if known is None or any(known.get(key) != value for key, value in task.identity().items()):
+        if known is None or not same(known, task.identity()):
             return False
         wanted = {
             "scores": task.data,
@@ -180,8 +180,8 @@ class Records:
             models = self.content.setdefault("models", {})
             identity = task.identity()
             known = models.get(task.name, {})
-            same = all(known.get(key) == value for key, value in identity.items())
-            rows = [r for r in known["seeds"] if r["seed"] != row["seed"]] if same else []
+            kept = known["seeds"] if known and same(known, identity) else []
+            rows = [r for r in kept if r["seed"] != row["seed"]]
             models[task.name] = {**identity, "seeds": sorted([*rows, row], key=lambda r: int(r["seed"]))}
             self.put()
 
@@ -189,6 +189,17 @@ class Records:
         """Write, with other parts beside the models."""
         self.content.update(parts)
         _write(self.path, self.content)
+
+
+def same(known: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Whether what is recorded is of this task; an option that has come since is off by default."""
+    if "start" in identity and not same(known.get("start", {}), identity["start"]):
+        return False
+    then, now = known.get("defaults", ()), identity["defaults"]
+    if len(then) != len(now) or any({**new, **old} != new for old, new in zip(then, now, strict=True)):
+        return False
+    rest = identity.keys() - {"start", "defaults"}
+    return all(known.get(key) == identity[key] for key in rest)
 
 
 def do(task: Task, split: str, seed: int, runs: Path, core: SimpleQueue[int], records: Records) -> None:

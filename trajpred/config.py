@@ -149,7 +149,8 @@ class TrainingConfig:
     this standard deviation, another one for each agent. bend_per_m: whole moments are bent, straight
     tracks to arcs of a random curvature of this standard deviation. reverse: every recording is also played
     backwards, for who is on foot: wheels brake harder than they set off. neighbour_dropout: share of agents
-    from whom some neighbours are hidden, another part for each. endpoint_weight: of a path's last error,
+    from whom some neighbours are hidden, another part for each. tracker_dropout: share of moments in which
+    the tracker gives positions alone, no velocity and no heading. endpoint_weight: of a path's last error,
     beside its mean one. coasting_weight: of the single path's distance to constant velocity, beside its
     error; where training tells little it goes straight on, and from 1 on always. threads: the matrices are
     small, so that two runs side by side gain more than two threads in one.
@@ -172,6 +173,7 @@ class TrainingConfig:
     scale_range: float = 0.2
     reverse: bool = False
     neighbour_dropout: float = 0.0
+    tracker_dropout: float = 0.0
     noise_m: float = 0.0
     bend_per_m: float = 0.0
     history_dropout: float = 0.1

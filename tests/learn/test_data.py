@@ -148,6 +148,25 @@ def test_a_fine_history_is_thinned_back_from_now_and_a_coarse_one_is_not(windows
     np.testing.assert_array_equal(thin[:, : now + 1], sparse.valid[:, : now + 1])
 
 
+def test_a_tracker_is_silent_about_everyone_of_a_moment_or_about_nobody(windows):
+    told = replace(
+        windows,
+        yaw_valid=windows.valid.copy(),
+        velocity_valid=windows.valid.copy(),
+    )
+    after, _ = augment(told, replace(PLAIN, tracker_dropout=0.3), np.random.default_rng(0))
+    np.testing.assert_array_equal(after.valid, told.valid)
+    np.testing.assert_array_equal(after.yaw_valid, after.velocity_valid)
+    groups = np.unique(told.group)
+    silent = 0
+    for group in groups:
+        rows = told.group == group
+        found = after.velocity_valid[rows]
+        assert not found.any() or (found == told.valid[rows]).all()
+        silent += not found.any()
+    assert 0.1 * len(groups) < silent < 0.5 * len(groups)
+
+
 def test_an_epoch_holds_every_target_once_and_repeats_exactly(windows):
     batches = Batches(windows, NEAR, PLAIN)
     first, again = list(batches), list(batches)

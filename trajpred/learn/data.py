@@ -221,7 +221,7 @@ def _cluster(points: Float, scale: Float, count: int, rng: Generator, rounds: in
 
 
 def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> tuple[Windows, Moved]:
-    """Turn, mirror, scale, bend and thin whole moments at random; blur and shorten histories.
+    """Turn, mirror, scale, bend, thin and silence whole moments at random; blur and shorten histories.
 
     Features do not change under a turn, except for an agent seen once, whose heading is not known:
     turning keeps the model from learning the recording site's main direction.
@@ -256,12 +256,18 @@ def augment(windows: Windows, how: TrainingConfig, rng: Generator) -> tuple[Wind
     kept = (past - 1 - np.arange(past)) % every[:, None] == 0
     kept[:, :-1] |= ~valid[:, 1:past]
     valid[:, :past] &= kept
+    yaw_valid, velocity_valid = windows.yaw_valid, windows.velocity_valid
+    if how.tracker_dropout:
+        told = (rng.random(moments) >= how.tracker_dropout)[moment][:, None]
+        yaw_valid, velocity_valid = yaw_valid & told, velocity_valid & told
     after = replace(
         windows,
         xy=moved(xy),
         valid=valid,
         yaw=mirror[:, None] * windows.yaw + turn[:, None],
+        yaw_valid=yaw_valid,
         velocity=moved(windows.velocity),
+        velocity_valid=velocity_valid,
     )
     return after, Moved(mirrored, scale, turn)
 

@@ -164,7 +164,7 @@ class Records:
     def has(self, task: Task, seed: int) -> bool:
         """Whether all that belongs to it was measured with these settings."""
         known = self.content.get("models", {}).get(task.name)
-        if known is None or not same(known, task.identity()):
+        if known is None or not is_of(known, task.identity()):
             return False
         wanted = {
             "scores": task.data,
@@ -180,7 +180,7 @@ class Records:
             models = self.content.setdefault("models", {})
             identity = task.identity()
             known = models.get(task.name, {})
-            kept = known["seeds"] if known and same(known, identity) else []
+            kept = known["seeds"] if known and is_of(known, identity) else []
             rows = [r for r in kept if r["seed"] != row["seed"]]
             models[task.name] = {**identity, "seeds": sorted([*rows, row], key=lambda r: int(r["seed"]))}
             self.put()
@@ -191,9 +191,9 @@ class Records:
         _write(self.path, self.content)
 
 
-def same(known: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+def is_of(known: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """Whether what is recorded is of this task; an option that has come since is off by default."""
-    if "start" in identity and not same(known.get("start", {}), identity["start"]):
+    if "start" in identity and not is_of(known.get("start", {}), identity["start"]):
         return False
     then, now = known.get("defaults", ()), identity["defaults"]
     if len(then) != len(now) or any({**new, **old} != new for old, new in zip(then, now, strict=True)):

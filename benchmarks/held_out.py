@@ -4,8 +4,9 @@
     python benchmarks/held_out.py --runs runs/held_out/longer -- --training.epochs 24
 
 `val` is of the scenes that are trained on, and cannot show a new one. Training is that of
-configs/eth_ucy.yaml, with what follows --, of fold zara1; zara01 is held out of hotel's. What is there in
---runs is kept, so that it may be interrupted.
+configs/eth_ucy.yaml, with what follows --, of fold zara1; zara01 is held out of hotel's. All seeds go on from
+one run, runs/sdd_trajnet if no --start-from follows. What is there in --runs is kept, so that it may be
+interrupted; other settings want another folder.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ SHOWN = ("min_ade_20", "min_fde_20", "ade_single")
 
 
 def do(runs: Path, changes: list[str], job: tuple[str, int]) -> list[float]:
-    """Train without the scene, with the seed, and score on it: SHOWN."""
+    """Train without the scene, with the seed, and score on it: SHOWN, metres."""
     scene, seed = job
     folder = runs / f"{scene}_{seed}"
     run, artefact, found = folder / "run", folder / "model.onnx", folder / "scores.json"
+    asked = folder / "changes.json"
+    if asked.exists() and json.loads(asked.read_text()) != changes:
+        raise SystemExit(f"{folder}: holds a model with other settings: choose another --runs or remove it")
     if not found.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        asked.write_text(json.dumps(changes))
         train = ["train", "--config", str(CONFIG), "--fold", "hotel" if scene == "zara1" else "zara1"]
         train += ["--hold-out", f"[{SCENES[scene]}]", "--training.seed", str(seed), "--out", str(run)]
         with (folder / "log.txt").open("a") as log:

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from trajpred.config import DEFAULT_MODEL
+from trajpred.runtime import OnnxModel
+
 # The first call of a compiled function compiles it; how long an example takes is no matter for a test.
 settings.register_profile("trajpred", deadline=None)
 settings.load_profile("trajpred")
+
+
+@pytest.fixture(scope="session")
+def model() -> OnnxModel:
+    """The model in the box."""
+    return OnnxModel.load(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="session")

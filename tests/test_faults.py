@@ -1,79 +1,27 @@
-"""What perception, files and the machine can do to the predictor with the model in the box."""
+"""What perception can do to the predictor with the model in the box."""
 
 from __future__ import annotations
 
-import itertools
-import resource
-import tracemalloc
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.contract import Ledger, broken, growth
-from benchmarks.faults import FAULTS, SOUND, THOUSANDS, Perception
-from data_tools.convert import write_log
-from tests.street import demo_scene
-from tests.test_predictor import BASELINES, S, assert_promises, assert_same, garbage_frame, garbage_tick
+from tests.riders import ahead, at_10_hz, called, checked, frame, played, riders
+from tests.test_predictor import BASELINES, S, assert_same, garbage_frame, garbage_tick
 from trajpred import cdr
-from trajpred.cli import main
-from trajpred.config import DEFAULT_MODEL, OutputConfig, PredictorConfig
-from trajpred.errors import ArtefactError
+from trajpred.config import OutputConfig, PredictorConfig
 from trajpred.flicker import flicker
 from trajpred.messages import decode_predicted, decode_tracked, encode_predicted, encode_tracked
 from trajpred.predictor import Predictor
-from trajpred.runtime import OnnxModel, artefact
-from trajpred.types import Label, Source, TrackFrame, ids_from_int
+from trajpred.types import Label, Source, ids_from_int
 
-NOW_S, HOUR_S = 1_700_000_000, 3600
+HOUR_S = 3600
 STANDS_M = 0.05
 """How far the path of someone who stands may go, and change from one tick to the next."""
-
-
-@pytest.fixture(scope="module")
-def model():
-    return OnnxModel.load(DEFAULT_MODEL)
-
-
-def frame(at_s, numbers, xy, **known):
-    stamp_ns = NOW_S * S + round(at_s * S)
-    return TrackFrame.build(stamp_ns, ids_from_int(numbers), np.reshape(xy, (-1, 2)), **known)
-
-
-def riders(at_s, stamp_s=0.0, frame_id="map", count=3):
-    """Cyclists side by side at 5 m/s along x; stamp_s is added to the stamp alone."""
-    xy = [(5.0 * at_s, 3.0 * row) for row in range(count)]
-    known = {"label": Label.BICYCLE, "yaw": 0.0, "velocity": (5.0, 0.0), "frame_id": frame_id}
-    one = frame(at_s, range(count), xy, **known)
-    return replace(one, stamp_ns=one.stamp_ns + round(stamp_s * S))
-
-
-def at_10_hz(first, last):
-    return [riders(0.1 * tick) for tick in range(first, last)]
-
-
-def checked(predictor, asked):
-    """The answer, which keeps what is promised of any."""
-    answer = predictor.step(asked)
-    assert_promises(asked, answer)
-    return answer
-
-
-def played(model, frames):
-    """The last answer, of a fresh predictor."""
-    predictor = Predictor(model)
-    return [checked(predictor, one) for one in frames][-1]
-
-
-def ahead(answer, seconds):
-    """(N, 2) m, where the single path is so much later, from where its agent is."""
-    return answer.single[:, np.argmin(np.abs(answer.offset_s - seconds))] - answer.xy
-
 
 WRONG = frame(2.0, [0, 1, 7], [(80.0, 80.0), (-9.0, 3.0), (4.0, 4.0)], label=Label.CAR, yaw=2.0)
 
@@ -320,10 +268,6 @@ def test_the_paths_of_who_stands_do_not_flicker(model, known, noise_m):
     assert np.mean(changes) < STANDS_M
 
 
-def called(one, label):
-    return replace(one, label=np.full(len(one), label, np.uint8))
-
-
 @pytest.mark.parametrize("taken_for", [Label.PEDESTRIAN, Label.CAR, Label.UNKNOWN, Label.ANIMAL])
 @pytest.mark.parametrize("wrong_in_a_row", [1, 2])
 def test_a_class_that_flickers_is_not_believed(model, taken_for, wrong_in_a_row):
@@ -474,185 +418,3 @@ def test_any_number_of_objects_is_answered(model, count):
         assert np.isfinite(found.paths).all()
     assert answer.source.tolist() == [Source.MODEL] * count
     assert len(predictor) == count
-
-
-def test_memory_does_not_grow_while_all_ids_are_new_every_frame(model):
-    """At most five frames of them are young enough to be remembered."""
-    predictor, bytes_held = Predictor(model, PredictorConfig(max_age_s=0.45)), []
-    tracemalloc.start()
-    try:
-        for tick in range(150):
-            numbers = np.arange(100) + 100 * tick
-            predictor.step(
-                frame(0.1 * tick, numbers, np.zeros((100, 2)) + 0.1 * tick, label=Label.PEDESTRIAN)
-            )
-            assert len(predictor) <= 500
-            bytes_held.append(tracemalloc.get_traced_memory()[0])
-    finally:
-        tracemalloc.stop()
-    assert max(bytes_held[100:]) < max(bytes_held[20:50]) + 50_000
-
-
-class Failing(onnxruntime.InferenceSession):
-    """The session of the model in the box, but for some of its calls."""
-
-    def __init__(self, fail, calls):
-        super().__init__(artefact(DEFAULT_MODEL), providers=["CPUExecutionProvider"])
-        self._fail, self._calls, self._call = fail, calls, -1
-
-    def run(self, names, feeds):
-        self._call += 1
-        return super().run(names, self._fail(feeds) if self._call in self._calls else feeds)
-
-
-def refused(feeds):
-    """What onnxruntime itself raises for."""
-    return feeds | {"steps": feeds["steps"][..., :-1]}
-
-
-def out_of_memory(feeds):
-    raise MemoryError("bad allocation")
-
-
-def failing_predictor(model, fail, calls):
-    return Predictor(OnnxModel(Failing(fail, calls), model.info))
-
-
-@pytest.mark.parametrize(("fail", "says"), [(refused, "steps"), (out_of_memory, "bad allocation")])
-def test_where_the_call_of_the_model_fails_the_baseline_answers_and_the_next_is_as_before(model, fail, says):
-    failing, plain = failing_predictor(model, fail, {20}), Predictor(model)
-    for tick in range(41):
-        answer, expected = checked(failing, riders(0.1 * tick)), plain.step(riders(0.1 * tick))
-        if tick == 20:
-            assert answer.source.tolist() == [Source.MODEL_FAULT] * 3
-            np.testing.assert_allclose(ahead(answer, 3.0), [(15.0, 0.0)] * 3, atol=1e-6)
-            continue
-        assert answer.source.tolist() == [Source.MODEL] * 3
-        np.testing.assert_allclose(answer.single, expected.single, atol=0.05 if tick == 40 else 1.0)
-    assert failing.counts.failed_calls == 1
-    assert says in failing.counts.last_failure
-    assert failing.counts.answers[Source.MODEL_FAULT] == 3
-
-
-def test_a_call_that_fails_while_only_looking_on_is_counted_too(model):
-    failing = failing_predictor(model, refused, {1})
-    for one in at_10_hz(0, 3):
-        failing.observe(one)
-    assert failing.counts.failed_calls == 1
-    assert checked(failing, riders(0.3)).source.tolist() == [Source.MODEL] * 3
-
-
-def test_a_model_that_always_fails_leaves_the_baseline(model):
-    failing = failing_predictor(model, refused, range(1000))
-    for one in at_10_hz(0, 20):
-        answer = checked(failing, one)
-        assert answer.source.tolist() == [Source.MODEL_FAULT] * 3
-    np.testing.assert_allclose(ahead(answer, 3.0), [(15.0, 0.0)] * 3, atol=1e-6)
-    assert failing.counts.failed_calls == 20
-
-
-@pytest.mark.parametrize("damage", [b"", b"another file", None], ids=["emptied", "swapped", "removed"])
-def test_a_model_file_that_changes_while_it_runs_changes_nothing_until_it_is_loaded(model, tmp_path, damage):
-    path = tmp_path / "m.onnx"
-    path.write_bytes(artefact(DEFAULT_MODEL).read_bytes())
-    running, plain = Predictor(OnnxModel.load(path)), Predictor(model)
-    for tick in range(10):
-        if tick == 5:
-            path.unlink() if damage is None else path.write_bytes(damage)
-        assert_same(checked(running, riders(0.1 * tick)), plain.step(riders(0.1 * tick)))
-    with pytest.raises(ArtefactError, match=r"m\.onnx"):
-        OnnxModel.load(path)
-
-
-def at_20_hz():
-    return (riders(0.05 * tick, count=20) for tick in itertools.count())
-
-
-FEW = sorted(set(FAULTS) - {f"{THOUSANDS} objects"})
-"""The faults of a soak but for thousands of objects, which have a test of their own."""
-
-
-@settings(max_examples=20)
-@given(names=st.lists(st.sampled_from([SOUND, *FEW]), min_size=1, max_size=25), seed=st.integers(0, 99))
-def test_any_faults_one_after_the_other_are_answered_and_counted(model, names, seed):
-    perception, predictor, ledger = (
-        Perception(at_20_hz(), S // 20, seed),
-        Predictor(model),
-        Ledger(model.info.trained_classes),
-    )
-    for name in names:
-        for sent in [perception.sound()] if name == SOUND else perception.befallen(name):
-            ledger.took(sent.objects)
-            if sent.objects is None:
-                continue
-            asked, tracked = decode_tracked(sent.raw)
-            raw = encode_predicted(tracked, checked(predictor, asked), OutputConfig())
-            assert broken(tracked, raw) == ""
-    counts = predictor.counts
-    told = {f"answers by {source.name.lower()}": str(number) for source, number in counts.answers.items()}
-    told |= {
-        "messages answered": str(counts.frames),
-        "frames rejected": str(ledger.counts["frames rejected"]),
-        "resets": str(counts.resets),
-        "late frames": str(counts.late_frames),
-        "calls of the model failed": str(counts.failed_calls),
-    }
-    assert ledger.wrong(told) == {}
-
-
-def test_a_node_that_serves_the_baseline_alone_is_not_taken_for_sound(model):
-    ledger, predictor = Ledger(model.info.trained_classes), Predictor(None, without_model=Source.NO_MODEL)
-    _, objects = decode_tracked(encode_tracked(riders(0.0)))
-    predictor.step(riders(0.0))
-    ledger.took(objects)
-    told = {f"answers by {source.name.lower()}": str(n) for source, n in predictor.counts.answers.items()}
-    assert ledger.wrong(told | {"messages answered": "1"}) == {
-        "answers by no_model": (3, 0),
-        "answers by model or untrained_class": (0, 3),
-    }
-    excused = {"messages answered": "1", "answers by untrained_class": "3"}
-    assert ledger.wrong(excused) == {"answers by untrained_class": (3, 0)}
-
-
-def test_who_was_seen_as_an_untrained_class_may_be_taken_for_it_until_seen_as_another_three_times(model):
-    ledger = Ledger(model.info.trained_classes)
-    labels = [Label.ANIMAL, Label.BICYCLE, Label.CAR, Label.CAR, Label.CAR, Label.CAR]
-    for tick, label in enumerate(labels):
-        _, objects = decode_tracked(encode_tracked(called(riders(0.1 * tick, count=1), label)))
-        ledger.took(objects)
-    assert ledger.against({})["answers by untrained_class"] == (0, 4)
-
-
-def test_growth_is_the_slope_of_memory_over_messages():
-    noisy = np.tile([0.0, 4096.0, 4096.0, 0.0], 100)
-    assert growth(np.arange(400.0), 1e8 + 260.0 * np.arange(400.0) + noisy) == pytest.approx(260.0, abs=1.0)
-
-
-def test_the_same_seed_draws_the_same_faults():
-    first, second = (
-        itertools.islice(Perception(at_20_hz(), S // 20, seed=3, share=0.5), 200) for _ in range(2)
-    )
-    for a, b in zip(first, second, strict=True):
-        assert (a.raw, a.fault) == (b.raw, b.fault)
-
-
-@contextmanager
-def files_of_at_most(size):
-    """What a full disk does to a writer."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.parametrize("name", ["out.mcap", "out.db3"])
-def test_a_disk_that_is_full_while_replay_writes_is_said_and_leaves_nothing(tmp_path, name, capsys):
-    write_log(demo_scene(seconds=3.0, seed=1), tmp_path / "street.mcap")
-    log, out = tmp_path / "street.mcap", tmp_path / name
-    with files_of_at_most(200_000):
-        assert main(["replay", str(log), "--model", "cv", "--out", str(out)]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert name in line
-    assert [path.name for path in tmp_path.iterdir()] == ["street.mcap"]
